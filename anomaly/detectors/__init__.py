@@ -1,0 +1,98 @@
+"""The detectors' shell: what a detector is, and the one table that names them all.
+
+A detector is a *module* with a docstring, ``VERSION``, a frozen ``Config``, ``allocate`` and a
+``step`` kernel; those with a frozen reference also have ``fit``. No inheritance, no loader: adding
+one is one file, one naive twin and one row in ``DETECTORS``.
+
+The contract of the functions
+-----------------------------
+``allocate(config, assets, tags) -> dict[str, ndarray]``
+    Fresh state. Every key starts with ``asset`` (leading axis = asset index) or ``tag`` (leading
+    axis = tag number, see registry). Dtypes: structured, int64, float64. No NaN in state, ever.
+``step(*state, *config, table, asset, x, learn_below, score, evidence)``
+    ``table int64[A, D]`` (asset, column) -> tag or −1; ``asset int64[m]``; ``x float64[m, d]``
+    with NaN = missing; ``learn_below float64[m]``: −inf = score only, +inf = always learn, finite =
+    learn where the row's own score is below it. Outputs ``score float64[m]`` (>= 0 or NaN = no
+    opinion) and ``evidence float64[m, d]`` (>= 0, each sensor's part in the score, any unit; 0
+    where the sensor is missing or not blamed). Score first, then learn. Rows in order; rows of
+    different assets never touch the same state.
+``fit(*state, *config, tags, asset, rows, score)``
+    Called once when the asset's warm-up ends (and again after a re-baseline) with the buffered
+    rows ``rows float64[w, d]``, ``tags int64[d]`` and the asset's index. Freezes the reference and
+    writes ``score float64[w]``: **out-of-sample** scores of the warm-up rows (cross-fitted over
+    contiguous folds), the only reference calibration may use. Before ``fit`` such a detector's
+    ``step`` returns NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from anomaly.batches import Float64, Int64
+
+State = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One row of ``DETECTORS``: the module's parts under their contract."""
+
+    name: str
+    kind: str
+    version: int
+    config: Any
+    allocate: Callable[..., State]
+    step: Any
+    fit: Any | None
+
+
+def detector(module: ModuleType, kind: str) -> Detector:
+    """Bind a detector module; ``kind`` is the alert kind it argues for."""
+    return Detector(
+        name=module.__name__.rsplit(".", 1)[-1],
+        kind=kind,
+        version=module.VERSION,
+        config=module.Config,
+        allocate=module.allocate,
+        step=module.step,
+        fit=getattr(module, "fit", None),
+    )
+
+
+def grow(bound: Detector, config: Any, state: State, assets: int, tags: int) -> State:
+    """State with room for more assets or tags; what is there keeps its bits."""
+    fresh = bound.allocate(config, assets, tags)
+    for name, array in state.items():
+        fresh[name][: len(array)] = array
+    return fresh
+
+
+def run_step(
+    bound: Detector,
+    config: Any,
+    state: State,
+    table: Int64,
+    asset: Int64,
+    x: Float64,
+    learn_below: Float64,
+    score: Float64,
+    evidence: Float64,
+) -> None:
+    """Call the kernel with state and parameters spread in their declared order."""
+    bound.step(
+        *state.values(), *astuple(config), table, asset, x, learn_below, score, evidence
+    )
+
+
+def run_fit(
+    bound: Detector, config: Any, state: State, tags: Int64, asset: int, rows: Float64,
+    score: Float64,
+) -> None:
+    """Call ``fit`` for one asset; ``bound.fit`` must not be None."""
+    assert bound.fit is not None
+    bound.fit(*state.values(), *astuple(config), tags, asset, rows, score)

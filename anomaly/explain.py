@@ -1,0 +1,196 @@
+"""The sentence: what is wrong, since when, how unusual, which sensors, how long is left.
+
+Templates per language, filled from an alert's own numbers; no language model, no clock, no files.
+The operator reads this line and nothing else, so it
+names the machine first and never a detector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from anomaly.batches import Contribution
+
+#: Languages there are templates for.
+LANGUAGES = ("en", "de", "es", "zh")
+
+#: Most sensors named in a sentence; more is a list, not a sentence.
+NAMED_SENSORS = 3
+
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "level": "{asset}: {lead} is off its usual level",
+        "drift": "{asset}: {lead} is drifting away from its usual level",
+        "pattern": "{asset}: {lead} moves in a way not seen before",
+        "forecast": "{asset}: {lead} does not follow its own recent course",
+        "coupling": "{asset}: {lead} no longer fits the other sensors",
+        "rate": "{asset}: {lead} counts more than usual",
+        "sensor_fault": "{asset}: sensor {lead} looks faulty ({cause}), not the machine",
+        "data_gap": "{asset}: no data arrived for {gap}",
+        "since": " since {since}",
+        "value": " ({actual} where {expected} is expected{percent})",
+        "along": "; together with {others}",
+        "rarity": ". When healthy this happens about once in {period}",
+        "left": ". Time left: about {p50}, between {p10} and {p90}",
+        "ruled_out": ". Ruled out: frozen or missing sensor",
+        "resolved": "{asset}: back to normal; the alert on {lead} that began {since} is over",
+        "stuck": "it repeats the same value", "silent": "it sends nothing",
+        "and": " and ", "over": "longer than recorded history supports",
+        "units": "s|min|h|days|weeks|months|years",
+    },
+    "de": {
+        "level": "{asset}: {lead} liegt außerhalb des üblichen Niveaus",
+        "drift": "{asset}: {lead} entfernt sich langsam vom üblichen Niveau",
+        "pattern": "{asset}: {lead} verläuft wie nie zuvor gesehen",
+        "forecast": "{asset}: {lead} folgt nicht dem eigenen bisherigen Verlauf",
+        "coupling": "{asset}: {lead} passt nicht mehr zu den anderen Sensoren",
+        "rate": "{asset}: {lead} zählt mehr als üblich",
+        "sensor_fault": "{asset}: Sensor {lead} scheint defekt ({cause}), nicht die Maschine",
+        "data_gap": "{asset}: seit {gap} kamen keine Daten",
+        "since": " seit {since}",
+        "value": " ({actual} statt erwarteter {expected}{percent})",
+        "along": "; zusammen mit {others}",
+        "rarity": ". Bei gesunder Maschine kommt das etwa einmal in {period} vor",
+        "left": ". Verbleibende Zeit: etwa {p50}, zwischen {p10} und {p90}",
+        "ruled_out": ". Ausgeschlossen: eingefrorener oder fehlender Sensor",
+        "resolved": "{asset}: wieder normal; der Alarm zu {lead}, der {since} begann, ist vorbei",
+        "stuck": "er wiederholt denselben Wert", "silent": "er sendet nichts",
+        "and": " und ", "over": "mehr als die Aufzeichnung belegt",
+        "units": "s|min|h|Tagen|Wochen|Monaten|Jahren",
+    },
+    "es": {
+        "level": "{asset}: {lead} está fuera de su nivel habitual",
+        "drift": "{asset}: {lead} se aleja poco a poco de su nivel habitual",
+        "pattern": "{asset}: {lead} se mueve de una forma nunca vista",
+        "forecast": "{asset}: {lead} no sigue su propio curso reciente",
+        "coupling": "{asset}: {lead} ya no concuerda con los demás sensores",
+        "rate": "{asset}: {lead} cuenta más de lo habitual",
+        "sensor_fault": "{asset}: el sensor {lead} parece averiado ({cause}), no la máquina",
+        "data_gap": "{asset}: no llegan datos desde hace {gap}",
+        "since": " desde {since}",
+        "value": " ({actual} donde se espera {expected}{percent})",
+        "along": "; junto con {others}",
+        "rarity": ". Con la máquina sana ocurre más o menos una vez en {period}",
+        "left": ". Tiempo restante: unos {p50}, entre {p10} y {p90}",
+        "ruled_out": ". Descartado: sensor congelado o ausente",
+        "resolved": "{asset}: de nuevo normal; terminó la alerta sobre {lead} que empezó {since}",
+        "stuck": "repite el mismo valor", "silent": "no envía nada",
+        "and": " y ", "over": "más de lo que avala el historial",
+        "units": "s|min|h|días|semanas|meses|años",
+    },
+    "zh": {
+        "level": "{asset}:{lead} 偏离了正常水平",
+        "drift": "{asset}:{lead} 正在缓慢偏离正常水平",
+        "pattern": "{asset}:{lead} 出现了从未见过的变化形态",
+        "forecast": "{asset}:{lead} 没有沿着自身近期的走势变化",
+        "coupling": "{asset}:{lead} 与其他传感器不再吻合",
+        "rate": "{asset}:{lead} 的计数高于平常",
+        "sensor_fault": "{asset}:传感器 {lead} 疑似故障({cause}),而非机器故障",
+        "data_gap": "{asset}:已有 {gap} 没有收到数据",
+        "since": ",自 {since} 起",
+        "value": "(实际 {actual},预期 {expected}{percent})",
+        "along": ";同时涉及 {others}",
+        "rarity": "。健康状态下大约每 {period} 才会出现一次",
+        "left": "。剩余时间约 {p50},介于 {p10} 与 {p90} 之间",
+        "ruled_out": "。已排除:传感器卡死或缺失",
+        "resolved": "{asset}:已恢复正常;{since} 开始的关于 {lead} 的警报已结束",
+        "stuck": "数值一直不变", "silent": "没有发送数据",
+        "and": "、", "over": "超出历史记录所能支持的时间",
+        "units": "秒|分钟|小时|天|周|个月|年",
+    },
+}
+
+#: Return periods beyond this are not claimed in words (1,000 years).
+_CLAIM_LIMIT_SECONDS = 1000 * 365.25 * 86400
+
+_UNIT_SECONDS = (1.0, 60.0, 3600.0, 86400.0, 604800.0, 2629800.0, 31557600.0)
+#: A unit is used from this many of it on, so that "90 min" does not become "1.5 h" too early.
+_UNIT_FROM_SECONDS = (0.0, 120.0, 7200.0, 172800.0, 1209600.0, 5259600.0, 63115200.0)
+
+
+def sentence(
+    language: str,
+    kind: str,
+    state: str,
+    asset: str,
+    onset_ns: int,
+    return_period_seconds: float,
+    contributions: Sequence[Contribution],
+    time_left_seconds: tuple[float, float, float] | None = None,
+    cause: str = "",
+    gap_seconds: float = math.nan,
+) -> str:
+    """One plain sentence for one transition, in ``language`` (one of :data:`LANGUAGES`)."""
+    words = _WORDS[language]
+    named = [c.sensor for c in contributions[:NAMED_SENSORS]]
+    lead = named[0] if named else "—"
+    since = moment(onset_ns)
+    if state == "resolved":
+        return words["resolved"].format(asset=asset, lead=lead, since=since) + "."
+    text = words[kind].format(
+        asset=asset, lead=lead, cause=words.get(cause, cause), gap=span(gap_seconds, language)
+    )
+    if kind == "data_gap":
+        return text + "."
+    text += words["since"].format(since=since)
+    if contributions and kind != "sensor_fault":
+        text += _value(words, contributions[0])
+    if len(named) > 1:
+        text += words["along"].format(others=words["and"].join(named[1:]))
+    if return_period_seconds == return_period_seconds and kind != "sensor_fault":
+        text += words["rarity"].format(period=span(return_period_seconds, language))
+    if time_left_seconds is not None:
+        p10, p50, p90 = (span(s, language) for s in time_left_seconds)
+        text += words["left"].format(p10=p10, p50=p50, p90=p90)
+    if kind != "sensor_fault":
+        text += words["ruled_out"]
+    return text + ("。" if language == "zh" else ".")
+
+
+def moment(time_ns: int) -> str:
+    """``2026-03-03 14:05 UTC``: minutes are enough to find it, the record has the nanoseconds."""
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(seconds: float, language: str = "en") -> str:
+    """A duration with one unit and at most two significant digits: ``40 min``, ``4 months``."""
+    words = _WORDS[language]
+    if not seconds < _CLAIM_LIMIT_SECONDS:
+        return words["over"]
+    units = words["units"].split("|")
+    chosen = max(i for i, start in enumerate(_UNIT_FROM_SECONDS) if seconds >= start or i == 0)
+    amount = seconds / _UNIT_SECONDS[chosen]
+    digits = 0 if amount >= 10 else 1
+    text = f"{amount:.{digits}f}"
+    if text.endswith(".0"):
+        text = text[:-2]
+    return f"{text} {units[chosen]}"
+
+
+def quantity(value: float) -> str:
+    """A sensor value with four significant digits and no exponent where a person reads none."""
+    if value != value:
+        return "—"
+    if value == 0.0 or 1e-4 <= abs(value) < 1e7:
+        decimals = 0 if abs(value) >= 1000 else max(0, 3 - _exponent(value))
+        text = f"{value:.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:.3e}"
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _value(words: Mapping[str, str], lead: Contribution) -> str:
+    if lead.actual != lead.actual or lead.expected != lead.expected:
+        return ""
+    percent = ""
+    change = lead.actual - lead.expected
+    if lead.expected and 0.005 <= abs(change / lead.expected) < 10:
+        percent = f", {change / abs(lead.expected):+.0%}".replace("%", " %")
+    return words["value"].format(
+        actual=quantity(lead.actual), expected=quantity(lead.expected), percent=percent
+    )

@@ -1,0 +1,109 @@
+"""Names to dense indices and back: assets, and each asset's sensors (columns). Capacity lives here.
+
+A *tag* is one sensor of one asset. Tags are numbered in order of first appearance and every per-tag
+state array is indexed by that number; ``table`` maps (asset, column) to it. No numeric state, no
+algorithm. The order of numbering never influences a result (law 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from anomaly.batches import Int64
+from anomaly.errors import CapacityError
+
+#: Names longer than this are refused where they arrive; they would be labels in metrics.
+NAME_LENGTH_LIMIT = 200
+
+
+class Registry:
+    """Assets and their sensors, indexed in order of first appearance.
+
+    Parameters
+    ----------
+    asset_limit, tag_limit : int
+        Most assets and tags that may be known; reaching one raises :class:`CapacityError`.
+    """
+
+    def __init__(self, asset_limit: int = 100_000, tag_limit: int = 1_000_000) -> None:
+        self.asset_limit = asset_limit
+        self.tag_limit = tag_limit
+        self.assets: list[str] = []
+        self.sensors: list[list[str]] = []
+        self.tag_count = 0
+        self._asset_index: dict[str, int] = {}
+        self._column_index: list[dict[str, int]] = []
+        self._table = np.full((8, 8), -1, np.int64)
+
+    @property
+    def table(self) -> Int64:
+        """int64[assets, columns]: the tag of each (asset, column), −1 where there is none."""
+        return self._table
+
+    def asset(self, name: str) -> int:
+        """Index of the asset, registered if new."""
+        found = self._asset_index.get(name)
+        if found is not None:
+            return found
+        if len(self.assets) >= self.asset_limit:
+            raise CapacityError(f"more than {self.asset_limit} assets (limit.assets)")
+        index = len(self.assets)
+        self._asset_index[name] = index
+        self.assets.append(name)
+        self.sensors.append([])
+        self._column_index.append({})
+        self._make_room(index + 1, 1)
+        return index
+
+    def column(self, asset: int, name: str) -> int:
+        """Column of the sensor within its asset, registered if new."""
+        found = self._column_index[asset].get(name)
+        if found is not None:
+            return found
+        if self.tag_count >= self.tag_limit:
+            raise CapacityError(f"more than {self.tag_limit} tags (limit.tags)")
+        column = len(self.sensors[asset])
+        self._column_index[asset][name] = column
+        self.sensors[asset].append(name)
+        self._make_room(len(self.assets), column + 1)
+        self._table[asset, column] = self.tag_count
+        self.tag_count += 1
+        return column
+
+    def columns(self, asset: int, names: Iterable[str]) -> Int64:
+        """int64[d]: the columns of several sensors of one asset, registered where new."""
+        return np.array([self.column(asset, name) for name in names], np.int64)
+
+    def to_manifest(self) -> dict[str, object]:
+        """Names in index order, and each asset's tags, for a snapshot's manifest (JSON-ready)."""
+        tags = [self._table[a, : len(s)].tolist() for a, s in enumerate(self.sensors)]
+        return {"assets": list(self.assets), "sensors": [list(s) for s in self.sensors],
+                "tags": tags}
+
+    def load_manifest(
+        self, assets: Sequence[str], sensors: Sequence[Sequence[str]], tags: Sequence[Sequence[int]]
+    ) -> None:
+        """Replace everything by what :meth:`to_manifest` wrote."""
+        self.assets, self.sensors, self._column_index, self._asset_index = [], [], [], {}
+        self.tag_count = 0
+        self._table = np.full((8, 8), -1, np.int64)
+        for asset_name, sensor_names, numbers in zip(assets, sensors, tags, strict=True):
+            index = self.asset(asset_name)
+            for sensor_name, number in zip(sensor_names, numbers, strict=True):
+                self._table[index, self.column(index, sensor_name)] = number
+
+    def _make_room(self, assets: int, columns: int) -> None:
+        rows, width = self._table.shape
+        if assets <= rows and columns <= width:
+            return
+        grown = np.full((_grown(rows, assets), _grown(width, columns)), -1, np.int64)
+        grown[:rows, :width] = self._table
+        self._table = grown
+
+
+def _grown(have: int, need: int) -> int:
+    while have < need:
+        have *= 2
+    return have
