@@ -1,0 +1,509 @@
+"""The composition: readings in, a few alerts out, stage by stage. No algorithm and no I/O here.
+
+One partition of the stream has one ``Monitor``; live, replay, tests and any other host call the
+same ``process`` and get the same bytes, however the stream was cut into batches. Read this file
+first to see what happens to a reading:
+
+    quality ─► windows ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
+
+Nothing feeds back from calibration into a detector, so rows of different assets never wait for one
+another and no rounds are needed (ARCHITECTURE §4): every guard against learning a fault sits
+inside a detector's own kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from anomaly import alerts, calibration, quality, reference, windows
+from anomaly.batches import (
+    Alert,
+    Contribution,
+    Float64,
+    Int8,
+    Int64,
+    Outcome,
+    ReadingBatch,
+    RowBatch,
+    ScoreBatch,
+)
+from anomaly.config import WEEK_SECONDS, MonitorConfig
+from anomaly.detectors import DETECTORS, State, run_fit, run_step
+from anomaly.errors import StateError
+from anomaly.explain import sentence
+from anomaly.registry import Registry
+
+#: Sensors listed in an alert's evidence; the rest are part of the sum but not named.
+CONTRIBUTION_LIMIT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How far one sensor (or, with ``sensor`` empty, the asset) can be trusted right now.
+
+    ``state`` is ``warming``, ``learning``, ``trusted`` or ``blind``; ``detail`` says n/N or why.
+    """
+
+    asset: str
+    sensor: str
+    state: str
+    detail: str
+
+
+@dataclass(slots=True)
+class _Judged:
+    """Scratch columns of one ``process`` call, in row order."""
+
+    score: Float64
+    period_s: Float64
+    alert: Int8
+    detector_score: Float64
+
+
+class Monitor:
+    """All stages over one partition.
+
+    Parameters
+    ----------
+    config : MonitorConfig
+    registry : Registry
+        Names and indices; the codec registers into it before it calls ``process``.
+    """
+
+    def __init__(self, config: MonitorConfig, registry: Registry) -> None:
+        self.config = config
+        self.registry = registry
+        self.detector_names = config.detectors
+        self._detectors = [DETECTORS[name] for name in config.detectors]
+        self._configs = [config.detector_config(name) for name in config.detectors]
+        self._kinds = [bound.kind for bound in self._detectors]
+        self._new_warm_up = config.warm_up_rows
+        self._rejected = np.zeros(len(quality.REASONS), np.int64)
+        self._assets, self._tags = 0, 0
+        self._known_assets, self._known_tags = -1, -1
+        self._low, self._high = np.zeros(0), np.zeros(0)
+        self._state: dict[str, State] = {}
+        self._make_room()
+
+    # -- the stream ---------------------------------------------------------------------------
+
+    def process(self, readings: ReadingBatch) -> Outcome:
+        """Everything that n readings change: rows, scores, alert transitions, reasons.
+
+        A pure function of (state, readings): any split of the stream gives the same bits.
+        """
+        self._make_room()
+        table = self.registry.table
+        screened = quality.run_screen(
+            self.config.quality, self._state["quality"], table, self._low, self._high, readings
+        )
+        rows = windows.run(
+            self.config.windows, self._state["windows"], table, self._roles, readings,
+            screened.value, screened.base, screened.reason,
+        )
+        self._rejected += np.bincount(screened.reason, minlength=self._rejected.size)
+        return self._judge(rows, screened.reason)
+
+    def flush(self) -> Outcome:
+        """End of the stream: judge the rows that are still open."""
+        rows = windows.flush(self.config.windows, self._state["windows"], self.registry.table)
+        return self._judge(rows, np.zeros(0, np.int8))
+
+    def end_warm_up(self) -> None:
+        """From here on every asset with enough rows is judged; later ones get the same length.
+
+        The stream's own position decides (``--warm-up ROWS`` counts rows of all assets together),
+        so this is an event of the stream like a maintenance, not a setting.
+        """
+        asset = self._state["reference"]["asset"]
+        known = len(self.registry.assets)
+        least = self.config.minimum_warm_up_rows
+        rows = asset["rows"][:known]
+        usual = int(np.median(rows)) if known else least
+        self._new_warm_up = max(least, usual)
+        asset["warm_up"][known:] = min(self._new_warm_up, self._reference_rows)
+        asset["muted"][known:] = self._new_warm_up
+        for a in range(known):
+            asset["muted"][a] = max(least, int(rows[a]))
+            if not asset["ready"][a]:
+                asset["warm_up"][a] = asset["muted"][a]
+                if rows[a] >= least:
+                    self._freeze(a)
+
+    def rebaseline(self, asset: int) -> None:
+        """Start the asset's warm-up anew (after maintenance): what was usual may have changed."""
+        state = self._state["reference"]["asset"]
+        state["rows"][asset] = 0
+        state["ready"][asset] = 0
+        state["warm_up"][asset] = min(self._new_warm_up, self._reference_rows)
+        state["muted"][asset] = self._new_warm_up
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def rejected(self) -> dict[str, int]:
+        """Readings by reason since the start of the state; ``accepted`` is among them."""
+        return dict(zip(quality.REASONS, self._rejected.tolist(), strict=True))
+
+    def expected(self, asset: int) -> tuple[Float64, Float64, Float64]:
+        """Low, centre and high of the expected band, float64[d] each; NaN before it stands."""
+        tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
+        tag = self._state["reference"]["tag"][tags]
+        stands = tag["ready"] == 1
+        return (
+            np.where(stands, tag["low"], np.nan),
+            np.where(stands, tag["centre"], np.nan),
+            np.where(stands, tag["high"], np.nan),
+        )
+
+    def conditions(self) -> list[Condition]:
+        """The stated condition of every asset and sensor, assets in index order."""
+        found = []
+        reference_asset = self._state["reference"]["asset"]
+        reference_tag = self._state["reference"]["tag"]
+        sensor_code = self._state["quality"]["tag_condition"]
+        for a, name in enumerate(self.registry.assets):
+            asset = reference_asset[a]
+            found.append(Condition(name, "", *self._asset_condition(asset)))
+            for c, sensor in enumerate(self.registry.sensors[a]):
+                t = self.registry.table[a, c]
+                code = quality.CONDITIONS[sensor_code[t]]
+                found.append(
+                    Condition(name, sensor, *_sensor_condition(asset, reference_tag[t], code))
+                )
+        return found
+
+    # -- state --------------------------------------------------------------------------------
+
+    def versions(self) -> dict[str, int]:
+        """Version of every component whose arrays are in the state."""
+        own = {
+            "quality": quality.VERSION, "windows": windows.VERSION,
+            "reference": reference.VERSION, "calibration": calibration.VERSION,
+            "alerts": alerts.VERSION,
+        }
+        return own | {f"detector.{b.name}": b.version for b in self._detectors}
+
+    def state(self) -> dict[str, State]:
+        """Every array that the future depends on, trimmed to the assets and tags there are."""
+        assets, tags = len(self.registry.assets), self.registry.tag_count
+        trimmed = {
+            component: {
+                name: array[: assets if name.startswith("asset") else tags].copy()
+                for name, array in state.items()
+            }
+            for component, state in self._state.items()
+        }
+        trimmed["stream"] = {
+            "rejected": self._rejected.copy(),
+            "warm_up_rows": np.array([self._new_warm_up], np.int64),
+        }
+        return trimmed
+
+    def load(self, state: Mapping[str, State]) -> None:
+        """Replace the state by what :meth:`state` gave, for a registry with the same names.
+
+        Raises
+        ------
+        StateError
+            A component or array is absent, or has another shape or dtype.
+        """
+        self._make_room()
+        if set(state) != set(self._state) | {"stream"}:
+            differing = sorted(set(state) ^ (set(self._state) | {"stream"}))
+            raise StateError(f"state lacks or adds components: {', '.join(differing)}")
+        for component, ours in self._state.items():
+            theirs = state[component]
+            for name, array in ours.items():
+                given = theirs.get(name)
+                if given is None or given.dtype != array.dtype or (
+                    given.shape[1:] != array.shape[1:] or len(given) > len(array)
+                ):
+                    raise StateError(f"{component}/{name} is absent or has another shape or dtype")
+                array[: len(given)] = given
+        self._rejected = state["stream"]["rejected"].copy()
+        self._new_warm_up = int(state["stream"]["warm_up_rows"][0])
+
+    # -- the stages after the windows ---------------------------------------------------------
+
+    def _judge(self, rows: RowBatch, reason: Int8) -> Outcome:
+        m = len(rows)
+        number = np.empty(m, np.int64)
+        phase = np.empty(m, np.int8)
+        asset_state = self._state["reference"]["asset"]
+        waiting = reference.number_rows(asset_state, rows.asset, number, phase)
+        judged = _Judged(
+            np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
+            np.full((m, len(self._detectors)), np.nan),
+        )
+        made: list[tuple[int, Alert]] = []
+        if waiting:
+            warm = np.flatnonzero(phase == 0)
+            self._warm(_take(rows, warm), number[warm], judged, warm)
+        if waiting < m:
+            ready = np.flatnonzero(phase == 1)
+            made += self._judge_ready(
+                _take(rows, ready) if waiting else rows, number[ready], judged, ready
+            )
+        made += self._sensor_alerts(rows, number)
+        made.sort(key=lambda entry: entry[0])  # stable: at one row, sensors after the machine
+        scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
+        return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
+
+    def _warm(self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64) -> None:
+        """Rows of assets whose reference does not stand yet: keep them, freeze where full."""
+        state = self._state["reference"]
+        table = self.registry.table
+        reference.keep(
+            state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns, rows.x, number
+        )
+        score, _ = self._detect(rows)
+        judged.detector_score[place] = score
+        self._state["warm_up"]["asset_score"][rows.asset, number] = score
+        full = number + 1 >= state["asset"]["warm_up"][rows.asset]
+        for a in rows.asset[full].tolist():
+            if not state["asset"]["ready"][a]:
+                self._freeze(a)
+
+    def _freeze(self, a: int) -> None:
+        """The asset's warm-up is over: freeze every reference and fit the calibration."""
+        state = self._state["reference"]
+        asset = state["asset"]
+        w = int(min(asset["rows"][a], asset["warm_up"][a]))
+        tags = np.ascontiguousarray(self.registry.table[a, : len(self.registry.sensors[a])])
+        rows = np.ascontiguousarray(state["tag_rows"][tags, :w].T)
+        for c, t in enumerate(tags.tolist()):
+            values = rows[:, c]
+            reference.freeze_tag(state["tag"], t, values[values == values])
+        asset["interval_s"][a] = reference.usual_interval_seconds(state["asset_time"][a, :w])
+        score = self._state["warm_up"]["asset_score"][a, :w].copy()
+        for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
+            if bound.fit is not None:
+                column = np.full(w, np.nan)
+                run_fit(bound, config, self._state[_key(bound)], tags, a, rows, column)
+                score[:, j] = column
+        calibration.fit(*self._state["calibration"].values(), a, score)
+        asset["ready"][a] = 1
+
+    def _judge_ready(
+        self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64
+    ) -> list[tuple[int, Alert]]:
+        m, k = len(rows), len(self._detectors)
+        state = self._state["reference"]
+        score, evidence = self._detect(rows)
+        rarity = np.empty((m, k))
+        fused, period_s = np.empty(m), np.empty(m)
+        calibration.step(
+            *self._state["calibration"].values(), rows.asset, score, rarity, fused, period_s
+        )
+        total = np.zeros_like(rows.x)
+        lead = np.full(m, -1, np.int64)
+        for j in range(k):
+            calibration.blame(rarity, evidence[j], total, lead, j)
+        period_s *= state["asset"]["interval_s"][rows.asset]
+        judged.detector_score[place] = score
+        judged.score[place] = fused
+        judged.period_s[place] = period_s
+        moved = self._walk(rows, number, period_s, fused, lead, total)
+        judged.alert[place] = moved.alert
+        return [
+            (int(place[row]), self._alert(rows, row, i, moved, float(period_s[row])))
+            for i, row in enumerate(moved.row.tolist())
+        ]
+
+    def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
+        """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""
+        m = len(rows)
+        learn = np.full(m, np.inf)
+        score = np.empty((len(self._detectors), m))
+        evidence = [np.empty_like(rows.x) for _ in self._detectors]
+        for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
+            run_step(
+                bound, config, self._state[_key(bound)], self.registry.table, rows.asset, rows.x,
+                learn, score[j], evidence[j],
+            )
+        return np.ascontiguousarray(score.T), evidence
+
+    def _walk(
+        self, rows: RowBatch, number: Int64, period_s: Float64, level: Float64, lead: Int64,
+        evidence: Float64,
+    ) -> alerts.Moved:
+        asset = self._state["reference"]["asset"]
+        return alerts.run(
+            self._state["alerts"], WEEK_SECONDS / self.config.budget_per_week,
+            self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
+            self.registry.table, rows, period_s, level, lead, evidence,
+            asset["warm_up"][rows.asset], (number >= asset["muted"][rows.asset]).astype(np.int8),
+        )
+
+    # -- transitions to alerts ----------------------------------------------------------------
+
+    def _alert(self, rows: RowBatch, row: int, i: int, moved: alerts.Moved, period_s: float
+               ) -> Alert:
+        a = int(rows.asset[row])
+        lead = int(moved.lead[i])
+        return self._make_alert(
+            a, self._kinds[max(lead, 0)], alerts.TRANSITIONS[moved.to[i]],
+            int(moved.onset_ns[i]), int(rows.time_ns[row]), period_s,
+            self._contributions(a, moved.evidence[i], moved.actual[i]),
+        )
+
+    def _contributions(self, a: int, evidence: Float64, actual: Float64
+                       ) -> tuple[Contribution, ...]:
+        names = self.registry.sensors[a]
+        weight = np.nan_to_num(evidence[: len(names)])
+        whole = float(weight.sum())
+        if not whole > 0:
+            return ()
+        _, centre, _ = self.expected(a)
+        order = np.argsort(-weight, kind="stable")[:CONTRIBUTION_LIMIT]
+        return tuple(
+            Contribution(names[c], float(weight[c] / whole), float(centre[c]), float(actual[c]))
+            for c in order.tolist() if weight[c] > 0
+        )
+
+    def _sensor_alerts(self, rows: RowBatch, number: Int64) -> list[tuple[int, Alert]]:
+        """Sensor faults and data gaps: kinds of their own, never mistaken for a machine fault."""
+        found = quality.run_watch(
+            self.config.quality, self._state["quality"], self.registry.table, rows
+        )
+        made: list[tuple[int, Alert]] = []
+        muted = self._state["reference"]["asset"]["muted"]
+        open_tag = self._state["alerts"]["tag"]["fault_onset_ns"]
+        for i in range(len(found)):
+            row, a, t = int(found.row[i]), int(found.asset[i]), int(found.tag[i])
+            now, since = int(rows.time_ns[row]), int(found.since_ns[i])
+            after = quality.CONDITIONS[found.after[i]]
+            if t < 0:
+                if number[row] >= muted[a]:
+                    made += [(row, self._make_alert(a, "data_gap", state, since, now, math.nan, (),
+                                                    gap_seconds=(now - since) / 1e9))
+                             for state in ("firing", "resolved")]
+                continue
+            blamed = (Contribution(self._sensor_name(a, t), 1.0, math.nan, math.nan),)
+            if open_tag[t]:
+                made.append((row, self._make_alert(
+                    a, "sensor_fault", "resolved", int(open_tag[t]), now, math.nan, blamed)))
+                open_tag[t] = 0
+            if after in ("stuck", "silent") and number[row] >= muted[a]:
+                open_tag[t] = since
+                made.append((row, self._make_alert(
+                    a, "sensor_fault", "firing", since, now, math.nan, blamed, cause=after)))
+        return made
+
+    def _make_alert(
+        self, a: int, kind: str, state: str, onset_ns: int, time_ns: int, period_s: float,
+        blamed: tuple[Contribution, ...], cause: str = "", gap_seconds: float = math.nan,
+    ) -> Alert:
+        asset = self.registry.assets[a]
+        who = f"{asset}\0{kind}\0{blamed[0].sensor if cause or kind == 'sensor_fault' else ''}"
+        identity = hashlib.sha256(f"{who}\0{onset_ns}".encode()).hexdigest()[:16]
+        return Alert(
+            id=identity, asset=asset, kind=kind, state=state,
+            severity=self._severity(kind, period_s), onset_ns=onset_ns, time_ns=time_ns,
+            return_period_seconds=period_s, contributions=blamed, time_left_seconds=None,
+            sentence=sentence(self.config.language, kind, state, asset, onset_ns, period_s, blamed,
+                              None, cause, gap_seconds),
+        )
+
+    def _severity(self, kind: str, period_s: float) -> str:
+        """From rarity alone for now: one step for each two decades beyond the budget."""
+        if kind in ("sensor_fault", "data_gap"):
+            return "low"
+        beyond = period_s * self.config.budget_per_week / WEEK_SECONDS
+        return "high" if beyond >= 1e4 else "medium" if beyond >= 1e2 else "low"
+
+    def _sensor_name(self, a: int, tag: int) -> str:
+        column = int(np.flatnonzero(self.registry.table[a] == tag)[0])
+        return self.registry.sensors[a][column]
+
+    # -- room ---------------------------------------------------------------------------------
+
+    @property
+    def _reference_rows(self) -> int:
+        return min(self.config.warm_up_rows, self.config.reference_rows_limit)
+
+    def _make_room(self) -> None:
+        """Grow every component when the registry has outgrown it; nothing that is there changes."""
+        config, registry = self.config, self.registry
+        assets, tags = len(registry.assets), registry.tag_count
+        if self._state and assets == self._known_assets and tags == self._known_tags:
+            return
+        self._known_assets, self._known_tags = assets, tags
+        self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
+        self._low, self._high = self._ranges()
+        if self._state and assets <= self._assets and tags <= self._tags:
+            return
+        self._assets, self._tags = _capacity(self._assets, assets), _capacity(self._tags, tags)
+        old, a, t = self._state, self._assets, self._tags
+        fresh = {
+            "quality": quality.allocate(config.quality, a, t),
+            "windows": windows.allocate(config.windows, a, t),
+            "reference": reference.allocate(a, t, self._new_warm_up, self._reference_rows),
+            "warm_up": {"asset_score": np.zeros((a, self._reference_rows, len(self._detectors)))},
+            "calibration": calibration.allocate(a, len(self._detectors)),
+            "alerts": alerts.allocate(a, t),
+        }
+        for bound, detector_config in zip(self._detectors, self._configs, strict=True):
+            fresh[_key(bound)] = bound.allocate(detector_config, a, t)
+        for component, arrays in old.items():
+            for name, array in arrays.items():
+                fresh[component][name][: len(array)] = array
+        self._state = fresh
+
+    def _ranges(self) -> tuple[Float64, Float64]:
+        """Admitted range per tag, ±inf where none; both empty where no sensor has one."""
+        if not self.config.sensor:
+            return np.zeros(0), np.zeros(0)
+        low = np.full(self.registry.tag_count, -np.inf)
+        high = np.full(self.registry.tag_count, np.inf)
+        for a, name in enumerate(self.registry.assets):
+            for c, sensor in enumerate(self.registry.sensors[a]):
+                options = self.config.sensor_config(name, sensor)
+                t = self.registry.table[a, c]
+                low[t], high[t] = options.range_low, options.range_high
+        return low, high
+
+    def _asset_condition(self, asset: Any) -> tuple[str, str]:
+        rows, muted = int(asset["rows"]), int(asset["muted"])
+        if not asset["ready"]:
+            return "warming", f"{rows}/{int(asset['warm_up'])} rows"
+        if rows < muted:
+            return "learning", f"{rows}/{muted} rows until alerts may be raised"
+        return "trusted", ""
+
+
+def _sensor_condition(asset: Any, tag: Any, code: str) -> tuple[str, str]:
+    if code == "never_seen":
+        return "blind", "no value has arrived yet"
+    if code in ("stuck", "silent"):
+        return "blind", {"stuck": "repeats the same value", "silent": "sends nothing"}[code]
+    if not asset["ready"]:
+        return "warming", f"{int(asset['rows'])}/{int(asset['warm_up'])} rows"
+    if not tag["ready"]:
+        return "blind", "arrived after the reference was frozen; re-baseline to include it"
+    if tag["constant"]:
+        return "blind", "never changed during warm-up; any change is odd"
+    if asset["rows"] < asset["muted"]:
+        return "learning", "reference stands, alerts are still muted"
+    return "trusted", ""
+
+
+def _key(bound: Any) -> str:
+    return f"detector.{bound.name}"
+
+
+def _capacity(have: int, need: int) -> int:
+    capacity = max(have, 8)
+    while capacity < need:
+        capacity *= 2
+    return capacity
+
+
+def _take(rows: RowBatch, index: Int64) -> RowBatch:
+    return RowBatch(rows.asset[index], rows.time_ns[index], rows.x[index], rows.closed_at[index])

@@ -1,0 +1,155 @@
+"""The warm-up buffer and each tag's frozen reference: centre, spread, band, resolution.
+
+One stage between windows and detectors. It numbers an asset's rows, keeps the first ones, and says
+when the warm-up is over; detectors with a frozen reference are then fitted on exactly these rows.
+No detector and no calibration here.
+
+State
+-----
+``asset``      rows seen since the baseline, warm-up length, readiness, usual row interval.
+``asset_time`` int64[A, W] times of the warm-up rows.
+``tag``        the frozen reference of each tag.
+``tag_rows``   float64[T, W] the warm-up rows as they came. The one place in the state where NaN
+               may stand: it means *missing*, and is read only once, by ``fit``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anomaly.batches import Float64, Int8, Int64
+from anomaly.kernel import kernel
+
+VERSION = 1
+
+#: Half-width of the expected band in spreads: 1 row in 10,000 of normal noise lies outside.
+BAND_SPREADS = 4.0
+#: IQR of the normal distribution in standard deviations.
+IQR_NORMAL = 1.349
+
+ASSET = np.dtype([
+    ("rows", np.int64),         # since the baseline
+    ("warm_up", np.int64),      # rows until the reference is frozen
+    ("muted", np.int64),        # rows until alerts may be raised (>= warm_up)
+    ("ready", np.int8),         # 1 once the reference stands
+    ("interval_s", np.float64), # usual seconds between rows; 0 = not known yet
+])
+TAG = np.dtype([
+    ("ready", np.int8),         # 1 once a reference stands for this tag
+    ("constant", np.int8),      # 1 where the warm-up showed one single value
+    ("centre", np.float64),     # median of the warm-up
+    ("spread", np.float64),     # robust standard deviation of the warm-up, > 0
+    ("resolution", np.float64), # smallest step between different values, 0 = none seen
+    ("low", np.float64),        # expected band
+    ("high", np.float64),
+])
+
+
+def allocate(
+    assets: int, tags: int, warm_up_rows: int, reference_rows: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Fresh state; ``reference_rows`` = W, the length of the warm-up buffer."""
+    asset = np.zeros(assets, ASSET)
+    asset["warm_up"] = min(warm_up_rows, reference_rows)
+    asset["muted"] = warm_up_rows
+    return {
+        "asset": asset,
+        "asset_time": np.zeros((assets, reference_rows), np.int64),
+        "tag": np.zeros(tags, TAG),
+        "tag_rows": np.zeros((tags, reference_rows)),
+    }
+
+
+@kernel
+def number_rows(asset_state: Any, asset: Int64, number: Int64, phase: Int8) -> int:
+    """Give each row its number within its asset since the baseline, and its phase.
+
+    ``phase`` int8[m]: 0 = still buffered for the warm-up (the row that fills it included), 1 = the
+    reference stands (or will stand once the phase-0 rows of this batch are done). Returns how many
+    rows are in phase 0.
+    """
+    rows = asset_state["rows"]
+    warm_up = asset_state["warm_up"]
+    ready = asset_state["ready"]
+    waiting = 0
+    for r in range(asset.size):
+        a = asset[r]
+        number[r] = rows[a]
+        rows[a] += 1
+        if ready[a] == 0 and number[r] < warm_up[a]:
+            phase[r] = 0
+            waiting += 1
+        else:
+            phase[r] = 1
+    return waiting
+
+
+@kernel
+def keep(
+    asset_time: Int64, tag_rows: Float64, table: Int64, asset: Int64, time_ns: Int64,
+    x: Float64, number: Int64,
+) -> None:
+    """Write warm-up rows into the buffer; columns that the row lacks become NaN."""
+    for r in range(asset.size):
+        a = asset[r]
+        k = number[r]
+        asset_time[a, k] = time_ns[r]
+        for c in range(table.shape[1]):
+            t = table[a, c]
+            if t >= 0:
+                tag_rows[t, k] = x[r, c] if c < x.shape[1] else np.nan
+
+
+@kernel
+def freeze_tag(tag_state: Any, t: int, values: Float64) -> None:
+    """Freeze one tag's reference from its warm-up values ``float64[n]``, NaN-free.
+
+    Centre = median; spread = max(IQR/1.349, half the standard deviation), so that neither a
+    handful of outliers nor a mostly constant sensor rules it. A constant sensor gets 1 % of its
+    level: it has weight, never infinite weight.
+    """
+    n = values.size
+    tag = tag_state[t]
+    if n == 0:
+        tag["ready"] = 0
+        return
+    ordered = np.sort(values)
+    centre = _quantile(ordered, 0.5)
+    mean = 0.0
+    for i in range(n):
+        mean += (ordered[i] - centre) / n
+    square = 0.0
+    step = np.inf
+    for i in range(n):
+        square += (ordered[i] - centre - mean) ** 2 / n
+        if i > 0 and ordered[i] > ordered[i - 1]:
+            step = min(step, ordered[i] - ordered[i - 1])
+    spread = max((_quantile(ordered, 0.75) - _quantile(ordered, 0.25)) / IQR_NORMAL,
+                 0.5 * np.sqrt(square))
+    constant = ordered[n - 1] == ordered[0]
+    if constant or not spread > 0.0 or not np.isfinite(spread):
+        spread = 0.01 * abs(centre) if centre != 0.0 else 0.01
+    tag["ready"] = 1
+    tag["constant"] = 1 if constant else 0
+    tag["centre"] = centre
+    tag["spread"] = spread
+    tag["resolution"] = step if np.isfinite(step) else 0.0
+    tag["low"] = min(centre - BAND_SPREADS * spread, ordered[0])
+    tag["high"] = max(centre + BAND_SPREADS * spread, ordered[n - 1])
+
+
+@kernel
+def _quantile(ordered: Float64, q: float) -> float:
+    position = q * (ordered.size - 1)
+    below = int(position)
+    above = min(below + 1, ordered.size - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def usual_interval_seconds(times_ns: Int64) -> float:
+    """Median positive difference of the row times, in seconds; 1.0 where there is none."""
+    steps = np.diff(times_ns)
+    steps = steps[steps > 0]
+    return float(np.median(steps)) / 1e9 if steps.size else 1.0
