@@ -48,7 +48,9 @@ TAIL = np.dtype([
 
 def allocate(assets: int, members: int) -> dict[str, np.ndarray[Any, Any]]:
     """``asset_member`` one tail per asset and detector, ``asset_fused`` one for their mean."""
-    return {"asset_member": np.zeros((assets, members), TAIL), "asset_fused": np.zeros(assets, TAIL)}
+    return {
+        "asset_member": np.zeros((assets, members), TAIL), "asset_fused": np.zeros(assets, TAIL),
+    }
 
 
 @kernel

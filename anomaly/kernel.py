@@ -73,13 +73,14 @@ def _source_hash(package: Path) -> str:
 
 
 def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())  # read once, when caching is switched on below
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(cache_folder())  # read once, when caching is switched on below
     try:
         dispatcher = numba.njit(
             cache=True, error_model="numpy", nogil=True, fastmath=fastmath
         )(function)
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
     _KERNELS.append(dispatcher)
     return dispatcher

@@ -13,18 +13,16 @@ inside a detector's own kernel.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from anomaly import alerts, calibration, quality, reference, windows
+from anomaly import alerts, announce, calibration, quality, reference, windows
+from anomaly.announce import Condition
 from anomaly.batches import (
     Alert,
-    Contribution,
     Float64,
     Int8,
     Int64,
@@ -36,24 +34,7 @@ from anomaly.batches import (
 from anomaly.config import WEEK_SECONDS, MonitorConfig
 from anomaly.detectors import DETECTORS, State, run_fit, run_step
 from anomaly.errors import StateError
-from anomaly.explain import sentence
 from anomaly.registry import Registry
-
-#: Sensors listed in an alert's evidence; the rest are part of the sum but not named.
-CONTRIBUTION_LIMIT = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """How far one sensor (or, with ``sensor`` empty, the asset) can be trusted right now.
-
-    ``state`` is ``warming``, ``learning``, ``trusted`` or ``blind``; ``detail`` says n/N or why.
-    """
-
-    asset: str
-    sensor: str
-    state: str
-    detail: str
 
 
 @dataclass(slots=True)
@@ -82,7 +63,10 @@ class Monitor:
         self.detector_names = config.detectors
         self._detectors = [DETECTORS[name] for name in config.detectors]
         self._configs = [config.detector_config(name) for name in config.detectors]
-        self._kinds = [bound.kind for bound in self._detectors]
+        self._voice = announce.Voice(
+            registry, tuple(bound.kind for bound in self._detectors), config.language,
+            config.budget_per_week,
+        )
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
@@ -163,20 +147,9 @@ class Monitor:
 
     def conditions(self) -> list[Condition]:
         """The stated condition of every asset and sensor, assets in index order."""
-        found = []
-        reference_asset = self._state["reference"]["asset"]
-        reference_tag = self._state["reference"]["tag"]
-        sensor_code = self._state["quality"]["tag_condition"]
-        for a, name in enumerate(self.registry.assets):
-            asset = reference_asset[a]
-            found.append(Condition(name, "", *self._asset_condition(asset)))
-            for c, sensor in enumerate(self.registry.sensors[a]):
-                t = self.registry.table[a, c]
-                code = quality.CONDITIONS[sensor_code[t]]
-                found.append(
-                    Condition(name, sensor, *_sensor_condition(asset, reference_tag[t], code))
-                )
-        return found
+        return announce.conditions(
+            self.registry, self._state["reference"], self._state["quality"]["tag_condition"]
+        )
 
     # -- state --------------------------------------------------------------------------------
 
@@ -250,7 +223,13 @@ class Monitor:
             made += self._judge_ready(
                 _take(rows, ready) if waiting else rows, number[ready], judged, ready
             )
-        made += self._sensor_alerts(rows, number)
+        found = quality.run_watch(
+            self.config.quality, self._state["quality"], self.registry.table, rows
+        )
+        made += announce.sensor_alerts(
+            self._voice, self._state["alerts"]["tag"], rows, found,
+            number >= asset_state["muted"][rows.asset],
+        )
         made.sort(key=lambda entry: entry[0])  # stable: at one row, sensors after the machine
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
         return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
@@ -311,10 +290,9 @@ class Monitor:
         judged.period_s[place] = period_s
         moved = self._walk(rows, number, period_s, fused, lead, total)
         judged.alert[place] = moved.alert
-        return [
-            (int(place[row]), self._alert(rows, row, i, moved, float(period_s[row])))
-            for i, row in enumerate(moved.row.tolist())
-        ]
+        return announce.machine_alerts(
+            self._voice, self._state["reference"]["tag"], rows, place, moved, period_s
+        )
 
     def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
         """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""
@@ -340,87 +318,6 @@ class Monitor:
             self.registry.table, rows, period_s, level, lead, evidence,
             asset["warm_up"][rows.asset], (number >= asset["muted"][rows.asset]).astype(np.int8),
         )
-
-    # -- transitions to alerts ----------------------------------------------------------------
-
-    def _alert(self, rows: RowBatch, row: int, i: int, moved: alerts.Moved, period_s: float
-               ) -> Alert:
-        a = int(rows.asset[row])
-        lead = int(moved.lead[i])
-        return self._make_alert(
-            a, self._kinds[max(lead, 0)], alerts.TRANSITIONS[moved.to[i]],
-            int(moved.onset_ns[i]), int(rows.time_ns[row]), period_s,
-            self._contributions(a, moved.evidence[i], moved.actual[i]),
-        )
-
-    def _contributions(self, a: int, evidence: Float64, actual: Float64
-                       ) -> tuple[Contribution, ...]:
-        names = self.registry.sensors[a]
-        weight = np.nan_to_num(evidence[: len(names)])
-        whole = float(weight.sum())
-        if not whole > 0:
-            return ()
-        _, centre, _ = self.expected(a)
-        order = np.argsort(-weight, kind="stable")[:CONTRIBUTION_LIMIT]
-        return tuple(
-            Contribution(names[c], float(weight[c] / whole), float(centre[c]), float(actual[c]))
-            for c in order.tolist() if weight[c] > 0
-        )
-
-    def _sensor_alerts(self, rows: RowBatch, number: Int64) -> list[tuple[int, Alert]]:
-        """Sensor faults and data gaps: kinds of their own, never mistaken for a machine fault."""
-        found = quality.run_watch(
-            self.config.quality, self._state["quality"], self.registry.table, rows
-        )
-        made: list[tuple[int, Alert]] = []
-        muted = self._state["reference"]["asset"]["muted"]
-        open_tag = self._state["alerts"]["tag"]["fault_onset_ns"]
-        for i in range(len(found)):
-            row, a, t = int(found.row[i]), int(found.asset[i]), int(found.tag[i])
-            now, since = int(rows.time_ns[row]), int(found.since_ns[i])
-            after = quality.CONDITIONS[found.after[i]]
-            if t < 0:
-                if number[row] >= muted[a]:
-                    made += [(row, self._make_alert(a, "data_gap", state, since, now, math.nan, (),
-                                                    gap_seconds=(now - since) / 1e9))
-                             for state in ("firing", "resolved")]
-                continue
-            blamed = (Contribution(self._sensor_name(a, t), 1.0, math.nan, math.nan),)
-            if open_tag[t]:
-                made.append((row, self._make_alert(
-                    a, "sensor_fault", "resolved", int(open_tag[t]), now, math.nan, blamed)))
-                open_tag[t] = 0
-            if after in ("stuck", "silent") and number[row] >= muted[a]:
-                open_tag[t] = since
-                made.append((row, self._make_alert(
-                    a, "sensor_fault", "firing", since, now, math.nan, blamed, cause=after)))
-        return made
-
-    def _make_alert(
-        self, a: int, kind: str, state: str, onset_ns: int, time_ns: int, period_s: float,
-        blamed: tuple[Contribution, ...], cause: str = "", gap_seconds: float = math.nan,
-    ) -> Alert:
-        asset = self.registry.assets[a]
-        who = f"{asset}\0{kind}\0{blamed[0].sensor if cause or kind == 'sensor_fault' else ''}"
-        identity = hashlib.sha256(f"{who}\0{onset_ns}".encode()).hexdigest()[:16]
-        return Alert(
-            id=identity, asset=asset, kind=kind, state=state,
-            severity=self._severity(kind, period_s), onset_ns=onset_ns, time_ns=time_ns,
-            return_period_seconds=period_s, contributions=blamed, time_left_seconds=None,
-            sentence=sentence(self.config.language, kind, state, asset, onset_ns, period_s, blamed,
-                              None, cause, gap_seconds),
-        )
-
-    def _severity(self, kind: str, period_s: float) -> str:
-        """From rarity alone for now: one step for each two decades beyond the budget."""
-        if kind in ("sensor_fault", "data_gap"):
-            return "low"
-        beyond = period_s * self.config.budget_per_week / WEEK_SECONDS
-        return "high" if beyond >= 1e4 else "medium" if beyond >= 1e2 else "low"
-
-    def _sensor_name(self, a: int, tag: int) -> str:
-        column = int(np.flatnonzero(self.registry.table[a] == tag)[0])
-        return self.registry.sensors[a][column]
 
     # -- room ---------------------------------------------------------------------------------
 
@@ -468,30 +365,6 @@ class Monitor:
                 t = self.registry.table[a, c]
                 low[t], high[t] = options.range_low, options.range_high
         return low, high
-
-    def _asset_condition(self, asset: Any) -> tuple[str, str]:
-        rows, muted = int(asset["rows"]), int(asset["muted"])
-        if not asset["ready"]:
-            return "warming", f"{rows}/{int(asset['warm_up'])} rows"
-        if rows < muted:
-            return "learning", f"{rows}/{muted} rows until alerts may be raised"
-        return "trusted", ""
-
-
-def _sensor_condition(asset: Any, tag: Any, code: str) -> tuple[str, str]:
-    if code == "never_seen":
-        return "blind", "no value has arrived yet"
-    if code in ("stuck", "silent"):
-        return "blind", {"stuck": "repeats the same value", "silent": "sends nothing"}[code]
-    if not asset["ready"]:
-        return "warming", f"{int(asset['rows'])}/{int(asset['warm_up'])} rows"
-    if not tag["ready"]:
-        return "blind", "arrived after the reference was frozen; re-baseline to include it"
-    if tag["constant"]:
-        return "blind", "never changed during warm-up; any change is odd"
-    if asset["rows"] < asset["muted"]:
-        return "learning", "reference stands, alerts are still muted"
-    return "trusted", ""
 
 
 def _key(bound: Any) -> str:

@@ -1,0 +1,184 @@
+"""From numbers to what people get: alerts with ids, severity, evidence and sentence; conditions.
+
+Called only at transitions, so ordinary objects are fine here. No decision is made: whether
+something is odd, open or over was settled by ``alerts`` and ``quality``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from anomaly.alerts import TRANSITIONS, Moved
+from anomaly.batches import Alert, Bool, Contribution, Float64, Int8, Int64, RowBatch
+from anomaly.config import WEEK_SECONDS
+from anomaly.detectors import State
+from anomaly.explain import sentence
+from anomaly.quality import CONDITIONS, Findings
+from anomaly.registry import Registry
+
+#: Sensors listed in an alert's evidence; the rest are part of the sum but not named.
+CONTRIBUTION_LIMIT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How far one sensor (or, with ``sensor`` empty, the asset) can be trusted right now.
+
+    ``state`` is ``warming``, ``learning``, ``trusted`` or ``blind``; ``detail`` says n/N or why.
+    """
+
+    asset: str
+    sensor: str
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who speaks of whom, in which language: what every alert needs beside its numbers."""
+
+    registry: Registry
+    kinds: tuple[str, ...]
+    language: str
+    budget_per_week: float
+
+
+def machine_alerts(
+    voice: Voice, reference_tag: Any, rows: RowBatch, place: Int64, moved: Moved,
+    period_s: Float64,
+) -> list[tuple[int, Alert]]:
+    """The alert of every transition of a case, with its row's place in the batch."""
+    made = []
+    for i, row in enumerate(moved.row.tolist()):
+        a = int(rows.asset[row])
+        blamed = _contributions(
+            voice.registry, a, reference_tag, moved.evidence[i], moved.actual[i]
+        )
+        kind = voice.kinds[max(int(moved.lead[i]), 0)]
+        made.append((int(place[row]), _alert(
+            voice, a, kind, TRANSITIONS[moved.to[i]], int(moved.onset_ns[i]),
+            int(rows.time_ns[row]), float(period_s[row]), blamed,
+        )))
+    return made
+
+
+def sensor_alerts(
+    voice: Voice, tag_state: Any, rows: RowBatch, found: Findings, may_fire: Bool
+) -> list[tuple[int, Alert]]:
+    """Sensor faults and data gaps: kinds of their own, never mistaken for a machine fault.
+
+    ``tag_state["fault_onset_ns"]`` remembers which sensor's fault was told, and is written.
+    """
+    made: list[tuple[int, Alert]] = []
+    told = tag_state["fault_onset_ns"]
+    for i in range(len(found)):
+        row, a, t = int(found.row[i]), int(found.asset[i]), int(found.tag[i])
+        now, since = int(rows.time_ns[row]), int(found.since_ns[i])
+        after = CONDITIONS[found.after[i]]
+        if t < 0:
+            if may_fire[row] and after == "gap":
+                made += [
+                    (row, _alert(voice, a, "data_gap", state, since, now, math.nan, (),
+                                 gap_seconds=(now - since) / 1e9))
+                    for state in ("firing", "resolved")
+                ]
+            continue
+        blamed = (Contribution(_sensor_name(voice.registry, a, t), 1.0, math.nan, math.nan),)
+        if told[t]:
+            made.append((row, _alert(
+                voice, a, "sensor_fault", "resolved", int(told[t]), now, math.nan, blamed)))
+            told[t] = 0
+        if after in ("stuck", "silent") and may_fire[row]:
+            told[t] = since
+            made.append((row, _alert(
+                voice, a, "sensor_fault", "firing", since, now, math.nan, blamed, cause=after)))
+    return made
+
+
+def conditions(registry: Registry, reference: State, sensor_code: Int8) -> list[Condition]:
+    """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS."""
+    found = []
+    for a, name in enumerate(registry.assets):
+        asset = reference["asset"][a]
+        found.append(Condition(name, "", *_asset_condition(asset)))
+        for c, sensor in enumerate(registry.sensors[a]):
+            t = registry.table[a, c]
+            state = _sensor_condition(asset, reference["tag"][t], CONDITIONS[sensor_code[t]])
+            found.append(Condition(name, sensor, *state))
+    return found
+
+
+def _asset_condition(asset: Any) -> tuple[str, str]:
+    rows, muted = int(asset["rows"]), int(asset["muted"])
+    if not asset["ready"]:
+        return "warming", f"{rows}/{int(asset['warm_up'])} rows"
+    if rows < muted:
+        return "learning", f"{rows}/{muted} rows until alerts may be raised"
+    return "trusted", ""
+
+
+def _sensor_condition(asset: Any, tag: Any, code: str) -> tuple[str, str]:
+    if code == "never_seen":
+        return "blind", "no value has arrived yet"
+    if code in ("stuck", "silent"):
+        return "blind", {"stuck": "repeats the same value", "silent": "sends nothing"}[code]
+    if not asset["ready"]:
+        return "warming", f"{int(asset['rows'])}/{int(asset['warm_up'])} rows"
+    if not tag["ready"]:
+        return "blind", "arrived after the reference was frozen; re-baseline to include it"
+    if tag["constant"]:
+        return "blind", "never changed during warm-up"
+    if asset["rows"] < asset["muted"]:
+        return "learning", "the reference stands, alerts are still muted"
+    return "trusted", ""
+
+
+def _contributions(
+    registry: Registry, a: int, reference_tag: Any, evidence: Float64, actual: Float64
+) -> tuple[Contribution, ...]:
+    names = registry.sensors[a]
+    weight = np.nan_to_num(evidence[: len(names)])
+    whole = float(weight.sum())
+    if not whole > 0:
+        return ()
+    tag = reference_tag[registry.table[a, : len(names)]]
+    centre = np.where(tag["ready"] == 1, tag["centre"], math.nan)
+    order = np.argsort(-weight, kind="stable")[:CONTRIBUTION_LIMIT]
+    return tuple(
+        Contribution(names[c], float(weight[c] / whole), float(centre[c]), float(actual[c]))
+        for c in order.tolist() if weight[c] > 0
+    )
+
+
+def _alert(
+    voice: Voice, a: int, kind: str, state: str, onset_ns: int, time_ns: int, period_s: float,
+    blamed: tuple[Contribution, ...], cause: str = "", gap_seconds: float = math.nan,
+) -> Alert:
+    asset = voice.registry.assets[a]
+    sensor = blamed[0].sensor if kind == "sensor_fault" else ""  # cases of one asset stay one id
+    identity = hashlib.sha256(f"{asset}\0{kind}\0{sensor}\0{onset_ns}".encode()).hexdigest()[:16]
+    return Alert(
+        id=identity, asset=asset, kind=kind, state=state,
+        severity=_severity(kind, period_s * voice.budget_per_week / WEEK_SECONDS),
+        onset_ns=onset_ns, time_ns=time_ns, return_period_seconds=period_s,
+        contributions=blamed, time_left_seconds=None,
+        sentence=sentence(voice.language, kind, state, asset, onset_ns, period_s, blamed, None,
+                          cause, gap_seconds),
+    )
+
+
+def _severity(kind: str, beyond: float) -> str:
+    """One step for each two decades of rarity beyond the budget; sensors are never urgent."""
+    if kind in ("sensor_fault", "data_gap"):
+        return "low"
+    return "high" if beyond >= 1e4 else "medium" if beyond >= 1e2 else "low"
+
+
+def _sensor_name(registry: Registry, a: int, tag: int) -> str:
+    column = int(np.flatnonzero(registry.table[a] == tag)[0])
+    return registry.sensors[a][column]

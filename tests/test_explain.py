@@ -1,0 +1,58 @@
+"""The sentence: every kind in every language, with units a person reads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from anomaly.batches import Contribution
+from anomaly.explain import _WORDS, LANGUAGES, quantity, sentence, span
+
+LEAD = (Contribution("vibration", 0.7, 3.2, 5.1), Contribution("temperature", 0.3, 63.0, 71.2))
+ONSET = 1_772_546_700_000_000_000  # 2026-03-03 14:05 UTC
+
+
+def test_the_english_sentence_word_for_word() -> None:
+    text = sentence("en", "level", "firing", "Press 3", ONSET, 4 * 2629800.0, LEAD,
+                    (10800.0, 18000.0, 32400.0))
+    assert text == (
+        "Press 3: vibration is off its usual level since 2026-03-03 14:05 UTC (5.1 where 3.2 is "
+        "expected, +59 %); together with temperature. When healthy this happens about once in "
+        "4 months. Time left: about 5 h, between 3 h and 9 h. Ruled out: frozen or missing sensor."
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "kind", ["level", "drift", "pattern", "forecast", "coupling", "rate", "sensor_fault",
+             "data_gap"])
+@pytest.mark.parametrize("state", ["pending", "firing", "resolved"])
+def test_every_kind_has_a_sentence_in_every_language(language: str, kind: str, state: str) -> None:
+    text = sentence(language, kind, state, "Säge {1}", ONSET, math.nan, LEAD, None, "stuck", 90.0)
+    assert text.startswith("Säge {1}")
+    assert "{" not in text.removeprefix("Säge {1}")
+    assert text.rstrip()[-1] in ".。"
+
+
+def test_languages_have_the_same_keys() -> None:
+    assert {frozenset(_WORDS[language]) for language in LANGUAGES} == {frozenset(_WORDS["en"])}
+
+
+@pytest.mark.parametrize(
+    "seconds,text",
+    [(0.0, "0 s"), (90.0, "90 s"), (5400.0, "90 min"), (22200.0, "6.2 h"), (86400.0 * 3, "3 days"),
+     (86400.0 * 365.25 * 3, "3 years"), (1e12, "longer than recorded history supports"),
+     (math.nan, "longer than recorded history supports")],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [(0.0, "0"), (5.1, "5.1"), (71.23456, "71.23"), (1234.56, "1235"), (-0.09936, "-0.09936"),
+     (1e9, "1.000e+09"), (math.nan, "—")],
+)
+def test_quantities(value: float, text: str) -> None:
+    assert quantity(value) == text
