@@ -77,8 +77,9 @@ class Config:
         Values of a sensor before anything is said about it.
     stuck_rows, silent_rows : int
         Shortest run of equal, or of missing, values that can be a finding.
-    silent_seconds, gap_seconds : float
-        Shortest absence of a sensor, or of an asset, that can be a finding, in event time.
+    stuck_seconds, silent_seconds, gap_seconds : float
+        Shortest standstill of a sensor, absence of a sensor or absence of an asset that can be a
+        finding, in event time.
     overdue_seconds : float
         > 0: also find an asset away when the partition's newest row time has moved on by this much
         (and by more than usual for the asset). 0 = only when its next row arrives.
@@ -91,6 +92,7 @@ class Config:
     clock_rows: int = 8
     learn_rows: int = 200
     stuck_rows: int = 60
+    stuck_seconds: float = 60.0
     silent_rows: int = 20
     silent_seconds: float = 60.0
     gap_seconds: float = 600.0
@@ -131,7 +133,8 @@ class Findings:
     before, after : int8[k]
         Index into ``CONDITIONS``.
     since_ns : int64[k]
-        Event time at which the condition began (last change, last value, last row before the gap).
+        Event time at which ``after`` began: the first of the equal values, the last value, the
+        last row before the gap; the row's own time where the asset or sensor is back.
     """
 
     row: Int64
@@ -151,7 +154,6 @@ def allocate(config: Config, assets: int, tags: int) -> State:
         "asset_clock": np.zeros(assets, _CLOCK),
         "asset_watch": np.zeros(assets, watch.ASSET),
         "tag_watch": np.zeros(tags, watch.TAG),
-        "tag_condition": np.full(tags, watch.NEVER_SEEN, np.int8),
     }
 
 
@@ -183,7 +185,7 @@ def run_screen(
 
 
 def run_watch(config: Config, state: State, table: Int64, rows: RowBatch) -> Findings:
-    """Judge every sensor by the rows that closed; the conditions are in ``tag_condition``."""
+    """Judge every sensor by the rows that closed; see also :func:`conditions`."""
     parts: list[tuple[Any, ...]] = []
     size = 4096
     start = 0
@@ -193,15 +195,16 @@ def run_watch(config: Config, state: State, table: Int64, rows: RowBatch) -> Fin
             np.empty(size, np.int8), np.empty(size, np.int8), np.empty(size, np.int64),
         )
         start, count = watch.watch(
-            state["asset_watch"], state["tag_watch"], state["tag_condition"],
-            config.learn_rows, config.stuck_rows, config.silent_rows,
+            state["asset_watch"], state["tag_watch"],
+            config.learn_rows, config.stuck_rows, round(config.stuck_seconds * 1e9),
+            config.silent_rows,
             round(config.silent_seconds * 1e9), round(config.gap_seconds * 1e9),
             round(config.overdue_seconds * 1e9), config.false_findings_per_week,
             table, rows.asset, rows.time_ns, rows.x, start, *out,
         )
         parts.append(tuple(column[:count] for column in out))
         # A row's findings must fit at once: every column, and every asset when overdue.
-        size = max(size, rows.x.shape[1] + 2 * len(state["asset_watch"]) + 2)
+        size = max(size, 2 * rows.x.shape[1] + 2 * len(state["asset_watch"]) + 2)
     if not parts:
         none = np.zeros(0, np.int64)
         return Findings(none, none, none, np.zeros(0, np.int8), np.zeros(0, np.int8), none)
@@ -210,7 +213,7 @@ def run_watch(config: Config, state: State, table: Int64, rows: RowBatch) -> Fin
 
 def conditions(state: State) -> Int8:
     """int8[tags]: what is known of every sensor as a sensor, an index into ``CONDITIONS``."""
-    return state["tag_condition"]
+    return state["tag_watch"]["condition"].astype(np.int8)
 
 
 @kernel

@@ -25,22 +25,29 @@ _INTERVAL_LIMIT_NS = 10**15  # 11.6 days; keeps 20 intervals within int64
 _GAP_LIMIT_NS = 45 * 86_400 * 10**9
 _WEEK_NS = 7 * 86_400 * 10**9
 _LONG_AGO = -(1 << 62)
+_LEARNED = 4  # the first learn_rows * this many changes tell whether a sensor takes many values
+_RESTING = 4  # a run of stuck_rows / this many rows is a rest, and may be the machine's
+_AT_AN_END = 20.0  # how much longer a run at an end of the range must be to be odd,
+_REST_NS = 4 * 86_400 * 10**9  # and how long at least: a long weekend
 
 Records = npt.NDArray[np.void]
 Record = Any  # one element of a structured array, changed in place
 Output = tuple[Int64, Int64, Int64, Int8, Int8, Int64]
 
 TAG = np.dtype([
-    ("seen", np.int64),  # rows with a value
+    ("moving", np.int64),  # 1 while nothing is to be said of it: learned, ok, present, not resting
     ("value", np.float64),  # the latest
     ("low", np.float64),  # range of the values before the present run
     ("high", np.float64),
-    ("bitmap", np.int64),  # 64 hashed bits of the values: counts distinct ones up to ~100
-    ("changes", np.int64),
+    ("changes", np.int64),  # values that differed from the one before
+    ("still", np.int64),  # values that did not
     ("run", np.int64),  # rows of the present run of equal values
-    ("run_ns", np.int64),  # where it began
+    ("alone", np.int64),  # those in which every other lively sensor of the asset moved
+    ("run_ns", np.int64),  # where the run began
     ("longest_run", np.int64),
-    ("last_ns", np.int64),  # time of the latest value
+    ("bitmap", np.int64),  # 64 hashed bits of the first values: tells few-valued sensors
+    ("condition", np.int64),
+    ("last_ns", np.int64),  # time of the latest value before the present absence
     ("absent", np.int64),  # the asset's rows since then
     ("absences", np.int64),  # completed absences
     ("longest_absence", np.int64),
@@ -58,125 +65,181 @@ ASSET = np.dtype([
 
 @kernel
 def watch(
-    asset_watch: Records, tag_watch: Records, tag_condition: Int8, learn_rows: int,
-    stuck_rows: int, silent_rows: int, silent_ns: int, gap_ns: int, overdue_ns: int,
-    false_per_week: float, table: Int64, asset: Int64, time_ns: Int64, x: Float64, start: int,
-    out_row: Int64, out_asset: Int64, out_tag: Int64, out_before: Int8, out_after: Int8,
-    out_since: Int64,
+    asset_watch: Records, tag_watch: Records, learn_rows: int, stuck_rows: int, stuck_ns: int,
+    silent_rows: int, silent_ns: int, gap_ns: int, overdue_ns: int, false_per_week: float,
+    table: Int64, asset: Int64, time_ns: Int64, x: Float64, start: int, out_row: Int64,
+    out_asset: Int64, out_tag: Int64, out_before: Int8, out_after: Int8, out_since: Int64,
 ) -> tuple[int, int]:
     """Judge sensors and assets by rows ``start:``; returns (next row, findings written).
 
     Stops early when the next row's findings might not fit the outputs; call again from there.
     """
-    count = 0
-    room = x.shape[1] + 2 * asset_watch.size + 2
-    width = min(x.shape[1], table.shape[1])
-    newest = np.int64(_LONG_AGO)
-    if overdue_ns > 0:
-        for a in range(asset_watch.size):
-            if asset_watch[a]["rows"] > 0:
-                newest = max(newest, asset_watch[a]["stream_ns"])
-    bits = x.view(np.int64)
     out = (out_row, out_asset, out_tag, out_before, out_after, out_since)
+    room = 2 * x.shape[1] + 2 * asset_watch.size + 2
+    width = min(x.shape[1], table.shape[1])
+    newest = _newest(asset_watch) if overdue_ns > 0 else _LONG_AGO
+    bits = x.view(np.int64)
+    count = 0
     for i in range(start, asset.size):
         if count + room > out_row.size:
             return i, count
         a, t = asset[i], time_ns[i]
-        present = False
-        for c in range(width):
-            present = present or not np.isnan(x[i, c])
-        if not present:
-            continue  # a row without a single value says nothing of any sensor
+        if not _any_value(x, i, width):
+            continue  # says nothing of any sensor
+        before_ns = asset_watch[a]["last_ns"]
         count = _arrive(asset_watch, a, t, gap_ns, i, count, out)
         if overdue_ns > 0:
             count = _find_overdue(asset_watch, newest, t, overdue_ns, i, count, out)
             newest = max(newest, t)
             asset_watch[a]["stream_ns"] = newest
-        interval = asset_watch[a]["interval_ns"]
+        resting = 0
         for c in range(width):
             tag = table[a, c]
             if tag < 0:
                 break
-            before = tag_condition[tag]
-            if np.isnan(x[i, c]):
-                if before == NEVER_SEEN:
-                    continue
-                after = _judge_absent(
-                    tag_watch[tag], before, t, interval, learn_rows, silent_rows, silent_ns,
-                    false_per_week)
+            own, v = tag_watch[tag], x[i, c]
+            if own["moving"] == 1 and not np.isnan(v) and v != own["value"]:
+                # The usual case of _take_value, by itself: it is most of the stage's work.
+                own["low"] = min(own["low"], own["value"])
+                own["high"] = max(own["high"], own["value"])
+                own["changes"] += 1
+                own["value"] = v
+                continue
+            condition = own["condition"]
+            if np.isnan(v):
+                after = _take_nothing(
+                    own, before_ns, t, asset_watch[a]["interval_ns"], learn_rows, silent_rows,
+                    silent_ns, false_per_week)
             else:
-                after = _judge_value(
-                    tag_watch[tag], before, x[i, c], bits[i, c], t, interval, learn_rows,
-                    stuck_rows, false_per_week)
-            if after != before:
-                tag_condition[tag] = after
-                if before >= STUCK or after >= STUCK:
-                    since = tag_watch[tag]["run_ns"] if after == STUCK or before == STUCK else (
-                        tag_watch[tag]["last_ns"])
-                    count = _put(out, count, i, a, tag, before, after, since)
+                after = _take_value(own, v, bits[i, c], before_ns, learn_rows)
+                if _RESTING * own["run"] >= stuck_rows and _lively(own, learn_rows):
+                    resting += 1
+            if after != condition:
+                own["condition"] = after
+                if max(condition, after) >= STUCK:
+                    since = own["last_ns"] if after == SILENT else t
+                    count = _put(out, count, i, a, tag, condition, after, since)
+            own["moving"] = (
+                after == OK and own["run"] == 1 and own["absent"] == 0
+                and own["changes"] >= _LEARNED * learn_rows)
+        if resting == 1:
+            count = _find_stuck(
+                tag_watch, table, a, t, asset_watch[a]["interval_ns"], learn_rows, stuck_rows,
+                stuck_ns, false_per_week, i, width, count, out)
     return asset.size, count
 
 
 @kernel
-def _judge_value(
-    tag: Record, before: int, v: float, bits: int, t: int, interval: int, learn_rows: int,
-    stuck_rows: int, false_per_week: float,
-) -> int:
-    """A value arrived: count its run, end an absence, and say the sensor's condition."""
-    if tag["absent"] > 0:
-        tag["absences"] += 1
-        tag["longest_absence"] = max(tag["longest_absence"], tag["absent"])
-        tag["absent"] = 0
-    tag["last_ns"] = t
-    tag["seen"] += 1
-    if tag["seen"] == 1:
-        tag["low"], tag["high"], tag["value"] = v, v, v
-        tag["run"], tag["run_ns"] = 1, t
+def _take_value(own: Record, v: float, bits: int, before_ns: int, learn_rows: int) -> int:
+    """A value arrived: end an absence, count the run; returns the condition (never a new STUCK)."""
+    if own["absent"] > 0:
+        own["absences"] += 1
+        own["longest_absence"] = max(own["longest_absence"], own["absent"])
+        own["absent"] = 0
+        before_ns = own["last_ns"]
+    if own["condition"] == NEVER_SEEN:
+        own["low"], own["high"], own["value"] = v, v, v
+        own["run"] = 1
         return OK
-    if v == tag["value"]:
-        tag["run"] += 1
-    else:
-        tag["low"] = min(tag["low"], tag["value"])
-        tag["high"] = max(tag["high"], tag["value"])
-        tag["longest_run"] = max(tag["longest_run"], tag["run"])
-        tag["changes"] += 1
-        tag["value"] = v
-        tag["run"], tag["run_ns"] = 1, t
-        tag["bitmap"] |= np.int64(1) << _hashed(bits)
-    if before == STUCK and tag["run"] > 1:
-        return STUCK
-    if tag["changes"] == 0:
-        return CONSTANT if tag["seen"] >= learn_rows else OK
-    run = tag["run"]
-    if run < stuck_rows or tag["seen"] - run < learn_rows:
-        return OK
-    # Only a sensor that is rarely still and takes many values can be *stuck*; a valve position, a
-    # set-point or a coarse counter may stand still for as long as it likes.
-    if 2 * tag["changes"] < tag["seen"] - run or _bits(tag["bitmap"]) < 32:
-        return OK
-    # At or beyond the ends of its range a sensor may rest because the machine does.
-    if v <= tag["low"] or v >= tag["high"]:
-        return OK
-    limit = _run_limit(
-        tag["longest_run"], tag["changes"], tag["seen"] - run, interval, false_per_week)
-    return STUCK if run > limit else OK
+    if v == own["value"]:
+        if own["run"] == 1:
+            own["run_ns"] = before_ns
+        own["still"] += 1
+        own["run"] += 1
+        if own["condition"] == STUCK:
+            return STUCK
+        return CONSTANT if own["changes"] == 0 and own["run"] >= learn_rows else OK
+    own["low"], own["high"] = min(own["low"], own["value"]), max(own["high"], own["value"])
+    own["longest_run"] = max(own["longest_run"], own["run"])
+    own["changes"] += 1
+    own["value"] = v
+    own["run"], own["alone"] = 1, 0
+    if own["changes"] < _LEARNED * learn_rows:
+        own["bitmap"] |= np.int64(1) << _hashed(bits)
+    return OK
 
 
 @kernel
-def _judge_absent(
-    tag: Record, before: int, t: int, interval: int, learn_rows: int, silent_rows: int,
+def _take_nothing(
+    own: Record, before_ns: int, t: int, interval: int, learn_rows: int, silent_rows: int,
     silent_ns: int, false_per_week: float,
 ) -> int:
-    """The asset's row came without this sensor: count the absence and say the condition."""
-    tag["absent"] += 1
-    absent = tag["absent"]
-    if before == SILENT:
-        return SILENT
-    if tag["seen"] < learn_rows or absent < silent_rows or t - tag["last_ns"] < silent_ns:
-        return before
+    """The asset's row came without this sensor: count the absence; returns the condition."""
+    if own["condition"] == NEVER_SEEN or own["condition"] == SILENT:
+        return int(own["condition"])
+    if own["absent"] == 0:
+        own["last_ns"] = before_ns
+    own["absent"] += 1
+    seen = own["changes"] + own["still"] + 1
+    if seen < learn_rows or own["absent"] < silent_rows or t - own["last_ns"] < silent_ns:
+        return int(own["condition"])
     limit = _run_limit(
-        tag["longest_absence"] + 1, tag["absences"], tag["seen"], interval, false_per_week)
-    return SILENT if absent > limit else before
+        own["longest_absence"] + 1, own["absences"], seen, interval, false_per_week)
+    return SILENT if own["absent"] > limit else int(own["condition"])
+
+
+@kernel
+def _lively(own: Record, learn_rows: int) -> bool:
+    """Whether standing still would be odd: rarely still before this run, and of many values.
+
+    A valve position, a set-point or a coarse counter may stand still for as long as it likes.
+    """
+    earlier = own["changes"] + own["still"] + 2 - own["run"]
+    return bool(
+        earlier >= learn_rows and 2 * own["changes"] >= earlier and _bits(own["bitmap"]) >= 32)
+
+
+@kernel
+def _find_stuck(
+    tag_watch: Records, table: Int64, a: int, t: int, interval: int, learn_rows: int,
+    stuck_rows: int, stuck_ns: int, false_per_week: float, i: int, width: int, count: int,
+    out: Output,
+) -> int:
+    """The one sensor that stands still while all others move: stuck, once chance is ruled out.
+
+    Two that stand still together are a machine at rest. At or beyond the ends of its range a
+    sensor may rest because its part of the machine does; only a much longer run is then odd.
+    """
+    for c in range(width):
+        tag = table[a, c]
+        if tag < 0:
+            break
+        own = tag_watch[tag]
+        if _RESTING * own["run"] < stuck_rows or own["absent"] > 0 or not _lively(own, learn_rows):
+            continue
+        own["alone"] += 1
+        if own["condition"] != OK or own["run"] < stuck_rows:
+            continue
+        earlier = own["changes"] + own["still"] + 2 - own["run"]
+        limit = _run_limit(
+            own["longest_run"], own["changes"], earlier, interval, false_per_week)
+        least_ns = stuck_ns
+        if own["value"] <= own["low"] or own["value"] >= own["high"]:
+            limit *= _AT_AN_END
+            least_ns = max(stuck_ns, _REST_NS)
+        if own["alone"] > limit and t - own["run_ns"] >= least_ns:
+            own["condition"] = STUCK
+            count = _put(out, count, i, a, tag, OK, STUCK, own["run_ns"])
+    return count
+
+
+@kernel
+def _newest(asset_watch: Records) -> int:
+    """The partition's newest row time so far."""
+    newest = np.int64(_LONG_AGO)
+    for a in range(asset_watch.size):
+        if asset_watch[a]["rows"] > 0:
+            newest = max(newest, asset_watch[a]["stream_ns"])
+    return newest
+
+
+@kernel
+def _any_value(x: Float64, i: int, width: int) -> bool:
+    """Whether row ``i`` says anything at all."""
+    c = 0
+    while c < width and np.isnan(x[i, c]):
+        c += 1
+    return c < width
 
 
 @kernel
@@ -201,12 +264,12 @@ def _arrive(
     step = t - known["last_ns"]
     rows = known["rows"]
     if known["away"] == 1:
-        count = _put(out, count, i, a, -1, GAP, OK, known["last_ns"])
+        count = _put(out, count, i, a, -1, GAP, OK, t)
     elif rows >= 8 and step > gap_ns and step > 20 * known["interval_ns"] and (
         step > 3 * known["gap_ns"]
     ):
         count = _put(out, count, i, a, -1, OK, GAP, known["last_ns"])
-        count = _put(out, count, i, a, -1, GAP, OK, known["last_ns"])
+        count = _put(out, count, i, a, -1, GAP, OK, t)
     known["away"] = 0
     if rows == 1:
         known["interval_ns"] = min(max(step, 1), _INTERVAL_LIMIT_NS)

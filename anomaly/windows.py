@@ -1,9 +1,10 @@
 """Readings to rows: the three ways to close a row, one code path after them.
 
 *Every timestamp* (``row_seconds`` = 0): the readings of one asset at one time are a row. *Time
-windows*: the mean of every sensor over aligned windows of event time. *Cycles*: the machine's own rhythm (``cycles.py``). A row closes by the
-data's own time and nothing else: never by the end of a batch, never by a wall clock. No judgement
-of values here (``quality``), and no row is ever reopened. State holds no NaN.
+windows*: the mean of every sensor over aligned windows of event time. *Cycles*: the machine's own
+rhythm (``cycles.py``). A row closes by the data's own time and nothing else: never by the end of a
+batch, never by a wall clock. No judgement of values here (``quality``), and no row is ever
+reopened. State holds no NaN.
 """
 
 from __future__ import annotations
@@ -41,8 +42,7 @@ _ASSET = np.dtype([
     ("serial", np.int64),  # number of the open row, or of the one closed last
 ])
 _TAG_INSTANT = np.dtype([
-    ("serial", np.int64),  # row that saw the sensor last
-    ("valid", np.int64),  # row that saw a value of it last
+    ("serial", np.int64),  # row that saw the sensor last; negative = it saw that there is no value
     ("value", np.float64),
 ])
 _TAG_SPAN = np.dtype([
@@ -113,7 +113,7 @@ def run(
     """
     n = len(readings)
     width = _width(table, readings.asset)
-    size = min(n + 2, max(2, _CELLS_LIMIT // max(1, width)))
+    size = _rows_expected(readings, width)
     columns = (table, readings.asset, readings.sensor, readings.time_ns, value)
     parts = []
     start = 0
@@ -133,6 +133,13 @@ def run(
                 *state.values(), *columns, readings.closes, base, start, reason, *out)
         parts.append(RowBatch(*(column[:count] for column in out)))
     return _joined(parts, width)
+
+
+def _rows_expected(readings: ReadingBatch, width: int) -> int:
+    """Room for the rows of one kernel call: untouched memory is cheap, but not free."""
+    wide = int(np.count_nonzero(readings.closes))
+    expected = (wide or 2 * len(readings) // max(1, width)) + 64
+    return min(expected, max(2, _CELLS_LIMIT // max(1, width)))
 
 
 def flush(config: Config, state: State, table: Int64) -> RowBatch:
@@ -191,15 +198,16 @@ def close_instants(
     full; call again from there.
     """
     is_open, begun, closed = asset_row["open"], asset_row["start_ns"], asset_row["closed_ns"]
-    serial = asset_row["serial"]
-    seen, valid, held = tag_row["serial"], tag_row["valid"], tag_row["value"]
+    serial, seen, held = asset_row["serial"], tag_row["serial"], tag_row["value"]
     m = 0
-    for i in range(start, asset.size):
+    i = start
+    while i < asset.size:
         if m + 2 > out_asset.size:
             return i, m
+        a, t = asset[i], time_ns[i]
         if base[i] == DOUBTED:
+            i += 1
             continue
-        a, t, tag = asset[i], time_ns[i], table[asset[i], sensor[i]]
         if is_open[a] == 1 and (t > begun[a] or base[i] == RESTARTED):
             _write_instant(tag_row, table, a, serial[a], out_x, m)
             out_asset[m], out_time[m], out_closed_at[m] = a, begun[a], i
@@ -207,38 +215,44 @@ def close_instants(
             is_open[a], closed[a] = 0, begun[a]
         if base[i] == RESTARTED:
             closed[a] = _NEVER
+        if t <= closed[a] or (is_open[a] == 1 and t < begun[a]):
+            before = abs(seen[table[a, sensor[i]]])
+            reason[i] = DUPLICATE if t == closed[a] and before == serial[a] - is_open[a] else LATE
+            i += 1
+            continue
         if is_open[a] == 0:
-            if t <= closed[a]:
-                twice = t == closed[a] and seen[tag] == serial[a]
-                reason[i] = DUPLICATE if twice else LATE
-                continue
             is_open[a], begun[a] = 1, t
             serial[a] += 1
-        elif t < begun[a]:
-            twice = t == closed[a] and seen[tag] == serial[a] - 1
-            reason[i] = DUPLICATE if twice else LATE
-            continue
-        if seen[tag] == serial[a]:
-            reason[i] = DUPLICATE
-        else:
-            seen[tag] = serial[a]
-            if not np.isnan(value[i]):
-                valid[tag], held[tag] = serial[a], value[i]
-        if closes[i]:
-            _write_instant(tag_row, table, a, serial[a], out_x, m)
-            out_asset[m], out_time[m], out_closed_at[m] = a, t, i
+        row = serial[a]
+        closing = False
+        # The row at t is open: take all its readings that stand together.
+        while not closing and i < asset.size and asset[i] == a and time_ns[i] == t:
+            tag = table[a, sensor[i]]
+            if abs(seen[tag]) == row:
+                reason[i] = DUPLICATE
+            elif np.isnan(value[i]):
+                seen[tag] = -row
+            else:
+                seen[tag], held[tag] = row, value[i]
+            closing = closes[i]
+            i += 1
+        if closing:
+            _write_instant(tag_row, table, a, row, out_x, m)
+            out_asset[m], out_time[m], out_closed_at[m] = a, t, i - 1
             m += 1
             is_open[a], closed[a] = 0, t
     return asset.size, m
 
 
 @kernel
-def _write_instant(tag_row: Records, table: Int64, a: int, serial: int, x: Float64, m: int) -> None:
+def _write_instant(
+    tag_row: Records, table: Int64, a: int, serial: int, x: Float64, m: int,
+) -> None:
     """Row ``m`` of ``x``: what the asset's sensors said in row number ``serial``."""
-    valid, value = tag_row["valid"], tag_row["value"]
+    seen, value = tag_row["serial"], tag_row["value"]
     for c in range(x.shape[1]):
         tag = table[a, c]
-        x[m, c] = value[tag] if tag >= 0 and valid[tag] == serial else np.nan
+        x[m, c] = value[tag] if tag >= 0 and seen[tag] == serial else np.nan
 
 
 @kernel
