@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numba
 #: not present anyway. Plain ``fastmath=True`` deletes ``isnan`` and is never used.
 SIMD_FLAGS = frozenset({"reassoc", "contract", "nsz", "nnan", "ninf"})
 
+_ENGINE = Path(__file__).resolve().parent
 _KERNELS: list[Any] = []  # every dispatcher, so that freeze() reaches them all
 
 
@@ -54,31 +54,44 @@ def thaw() -> None:
         dispatcher.disable_compile(False)
 
 
-def cache_folder() -> Path:
-    """Folder of compiled kernels for exactly these sources, beside the package where writable."""
-    package = Path(__file__).resolve().parent
-    home = package / "__pycache__"
-    if not os.access(package, os.W_OK):
-        home = Path(tempfile.gettempdir()) / f"andon-kernels-{os.getuid()}"
-    return home / f"kernels-{_source_hash(package)}"
-
-
 @functools.cache
+def cache_folder(package: Path = _ENGINE) -> Path | None:
+    """Folder of compiled kernels for exactly the sources of ``package``; None = nowhere to write.
+
+    Beside the package where that is writable, else in the user's own cache; never in a shared
+    temporary folder, where somebody else could have put code before us.
+    """
+    name = f"kernels-{_source_hash(package)}"
+    for home in (package / "__pycache__", Path.home() / ".cache" / "andon"):
+        try:
+            (home / name).mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(home / name, os.W_OK):
+            return home / name
+    return None
+
+
 def _source_hash(package: Path) -> str:
+    """A kernel may call helpers of its own package and of the engine, so both are hashed."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode())
-        digest.update(path.read_bytes())
+    for root in sorted({package, _ENGINE}):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
+    home = Path(function.__code__.co_filename).resolve()
+    package = next((p for p in home.parents if not (p.parent / "__init__.py").exists()), _ENGINE)
+    folder = cache_folder(package)
     settings: Any = numba.config
     before = settings.CACHE_DIR
-    settings.CACHE_DIR = str(cache_folder())  # read once, when caching is switched on below
+    settings.CACHE_DIR = str(folder or "")  # read once, when caching is switched on below
     try:
         dispatcher = numba.njit(
-            cache=True, error_model="numpy", nogil=True, fastmath=fastmath
+            cache=folder is not None, error_model="numpy", nogil=True, fastmath=fastmath
         )(function)
     finally:
         settings.CACHE_DIR = before

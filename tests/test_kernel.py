@@ -1,0 +1,66 @@
+"""The kernel decorator: cached by the sources' content, frozen on demand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomaly.kernel import cache_folder, freeze, kernel, thaw
+
+
+@kernel
+def _double(x: np.ndarray) -> float:
+    return 2.0 * x[0]
+
+
+def test_a_frozen_kernel_refuses_a_new_dtype() -> None:
+    assert _double(np.ones(3)) == 2.0
+    freeze()
+    try:
+        assert _double(np.ones(3)) == 2.0
+        with pytest.raises(TypeError):
+            _double(np.ones(3, np.float32))
+    finally:
+        thaw()
+    assert _double(np.ones(3, np.float32)) == 2.0
+
+
+def test_nan_survives_and_division_by_zero_is_infinite() -> None:
+    @kernel
+    def judge(x: np.ndarray) -> tuple[bool, float]:
+        return bool(np.isnan(x[0])), 1.0 / x[1]
+
+    assert judge(np.array([np.nan, 0.0])) == (True, np.inf)
+
+
+def test_the_cache_follows_every_source_of_the_package(tmp_path: Path) -> None:
+    package = tmp_path / "sample"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text(
+        "from anomaly.kernel import kernel\n@kernel\ndef helper(x):\n    return x + 1.0\n")
+    (package / "outer.py").write_text(
+        "from anomaly.kernel import kernel\nfrom sample.helper import helper\n"
+        "@kernel\ndef outer(x):\n    return helper(x)\nprint(outer(1.0))\n")
+
+    def run() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", "import sample.outer"], check=True, capture_output=True,
+            text=True, env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).resolve().parent.parent}",
+                            "HOME": str(tmp_path)},
+        ).stdout.strip()
+
+    assert run() == "2.0"
+    (package / "helper.py").write_text(
+        (package / "helper.py").read_text().replace("1.0", "5.0"))
+    assert run() == "6.0", "the caller was loaded from a cache that its helper had outgrown"
+
+
+def test_the_cache_is_never_in_a_shared_temporary_folder() -> None:
+    folder = cache_folder()
+    assert folder is not None
+    assert not str(folder).startswith("/tmp/andon")
