@@ -128,7 +128,7 @@ def _sigmoid(position: FloatArray) -> FloatArray:
 def _pooled(
     files: Sequence[NabFile], profile: Profile
 ) -> tuple[FloatArray, IntArray, FloatArray, int]:
-    """Rows behind the probation, pooled: value, window, worth; and how many windows are in reach."""
+    """Rows behind the probation, pooled: value, window, worth; how many windows are in reach."""
     values, windows, worths, count = [], [], [], 0
     for file in files:
         worth, window = row_worth(file.detection.size, file.windows, profile)
