@@ -11,8 +11,11 @@ The contract of the functions
     axis = tag number, see registry). Dtypes: structured, int64, float64. No NaN in state, ever.
 ``step(*state, *config, table, asset, x, learn_below, score, evidence)``
     ``table int64[A, D]`` (asset, column) -> tag or −1; ``asset int64[m]``; ``x float64[m, d]``
-    with NaN = missing; ``learn_below float64[m]``: −inf = score only, +inf = always learn, finite =
-    learn where the row's own score is below it. Outputs ``score float64[m]`` (>= 0 or NaN = no
+    with NaN = missing; ``learn_below float64[m]``: −inf = score only, nothing of the row is kept;
+    +inf = always learn; finite = learn where the row's own score is below it or NaN. What only
+    *follows* the stream (running sums, lags, windows) moves with every row that is not score-only,
+    or an alarm could never grow and never end; what says what is *normal* is learned. Each module
+    says which is which. Outputs ``score float64[m]`` (>= 0 or NaN = no
     opinion) and ``evidence float64[m, d]`` (>= 0, each sensor's part in the score, any unit; 0
     where the sensor is missing or not blamed). Score first, then learn. Rows in order; rows of
     different assets never touch the same state.
@@ -34,6 +37,17 @@ from typing import Any
 import numpy as np
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors import (
+    cusum,
+    discord,
+    drift,
+    forecast,
+    level,
+    rates,
+    shift,
+    subspace,
+    trees,
+)
 
 State = dict[str, np.ndarray[Any, Any]]
 
@@ -96,3 +110,20 @@ def run_fit(
     """Call ``fit`` for one asset; ``bound.fit`` must not be None."""
     assert bound.fit is not None
     bound.fit(*state.values(), *astuple(config), tags, asset, rows, score)
+
+
+#: Every detector, by name. A new one is one module, one naive twin and one row here.
+DETECTORS: dict[str, Detector] = {
+    bound.name: bound
+    for bound in (
+        detector(level, "level"),
+        detector(shift, "level"),
+        detector(cusum, "level"),
+        detector(drift, "drift"),
+        detector(forecast, "forecast"),
+        detector(subspace, "coupling"),
+        detector(trees, "pattern"),
+        detector(discord, "pattern"),
+        detector(rates, "rate"),
+    )
+}
