@@ -32,7 +32,8 @@ from benchmarks.quality.recordings import (
     row_seconds,
     verdict_from_rows,
 )
-from benchmarks.quality.tables import Row, all_rows
+from benchmarks.quality.rows import Row
+from benchmarks.quality.tables import all_rows
 from benchmarks.quality.truth import Case, Event
 
 __all__ = [

@@ -1,7 +1,11 @@
 """95 % bootstrap intervals over events, machines or files, seeded: a table prints the same twice.
 
-The unit that is drawn again is the one the figure is a mean over; a mean over sets draws events
-within each set. Differences of two methods draw the same units for both (paired).
+Every figure here is a mean over groups (sets) of Σ top / Σ bottom over the group's units (events,
+machines, files, series).  A plain mean has bottom 1; a rate, an F1 or a NAB score is such a ratio
+too.  Units are drawn again within each group.  Differences of two methods draw the same units for
+both (paired).
+
+Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, §13 (percentile interval).
 """
 
 from __future__ import annotations
@@ -12,45 +16,66 @@ import numpy as np
 
 from benchmarks.quality.recordings import FloatArray
 
+#: Units of one group, each (top, bottom).
+Group = tuple[tuple[float, float], ...]
+
 _DRAWS = 2_000
 _SEED = 20_240_607
 _LEVELS = (2.5, 97.5)
 
 
-def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """Interval of a mean over units; NaN, NaN where there are none."""
-    return interval_of_mean_of_means([values])
+def means(values: Sequence[float]) -> Group:
+    """Units of a plain mean."""
+    return tuple((float(value), 1.0) for value in values)
 
 
-def interval_of_mean_of_means(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Interval of the mean over groups of each group's mean, drawing units within each group.
+def estimate(groups: Sequence[Group]) -> float:
+    """Mean over groups of Σ top / Σ bottom; NaN where there is no group or a bottom is 0."""
+    if not groups:
+        return float("nan")
+    arrays = [np.asarray(group, np.float64) for group in groups]
+    if any(not array.size or array[:, 1].sum() == 0 for array in arrays):
+        return float("nan")
+    return float(np.mean([array[:, 0].sum() / array[:, 1].sum() for array in arrays]))
 
-    Parameters
-    ----------
-    groups : sequence of sequences of float
-        Values of the units, group by group; empty groups are left out.
+
+def interval(groups: Sequence[Group]) -> tuple[float, float]:
+    """95 % interval of `estimate`; NaN, NaN where no group has two units."""
+    if not any(len(group) > 1 for group in groups):
+        return float("nan"), float("nan")
+    return _percentiles(_drawn(groups))
+
+
+def interval_of_difference(first: Sequence[Group], second: Sequence[Group]) -> tuple[float, float]:
+    """95 % interval of `estimate(first) − estimate(second)`, the same units drawn for both.
+
+    Raises
+    ------
+    ValueError
+        If the two have not the same units.
     """
-    kept = [np.asarray(group, np.float64) for group in groups if len(group)]
-    if not kept:
+    if [len(group) for group in first] != [len(group) for group in second]:
+        raise ValueError("a paired difference needs the same units in both")
+    if not any(len(group) > 1 for group in first):
         return float("nan"), float("nan")
+    return _percentiles(_drawn(first) - _drawn(second))
+
+
+def _drawn(groups: Sequence[Group]) -> FloatArray:
+    """float64[draws]: the estimate over redrawn units; equal shapes draw equal units."""
     random = np.random.default_rng(_SEED)
-    means = np.mean([_resampled_means(random, group) for group in kept], axis=0)
-    low, high = np.percentile(means, _LEVELS)
+    total = np.zeros(_DRAWS)
+    for group in groups:
+        units = np.asarray(group, np.float64)
+        chosen = random.integers(0, units.shape[0], (_DRAWS, units.shape[0]))
+        bottom = units[:, 1][chosen].sum(axis=1)
+        # A draw without any exposure says nothing about the ratio: it repeats the estimate.
+        ratio = units[:, 0].sum() / units[:, 1].sum()
+        top = units[:, 0][chosen].sum(axis=1)
+        total += np.divide(top, bottom, out=np.full(_DRAWS, ratio), where=bottom > 0)
+    return total / len(groups)
+
+
+def _percentiles(drawn: FloatArray) -> tuple[float, float]:
+    low, high = np.percentile(drawn, _LEVELS)
     return float(low), float(high)
-
-
-def interval_of_ratio(counts: Sequence[float], exposures: Sequence[float]) -> tuple[float, float]:
-    """Interval of Σ counts / Σ exposures over machines drawn with replacement."""
-    if not len(counts) or not sum(exposures):
-        return float("nan"), float("nan")
-    random = np.random.default_rng(_SEED)
-    top, bottom = np.asarray(counts, np.float64), np.asarray(exposures, np.float64)
-    drawn = random.integers(0, top.size, (_DRAWS, top.size))
-    ratios = top[drawn].sum(axis=1) / bottom[drawn].sum(axis=1)
-    low, high = np.percentile(ratios, _LEVELS)
-    return float(low), float(high)
-
-
-def _resampled_means(random: np.random.Generator, values: FloatArray) -> FloatArray:
-    """float64[draws]: means of as many values drawn with replacement."""
-    return np.asarray(values[random.integers(0, values.size, (_DRAWS, values.size))].mean(axis=1))

@@ -84,7 +84,8 @@ def always_alarm(recording: Recording, warm_up_rows: int, budget: str) -> Verdic
 
 def random_score(x: FloatArray, warm_up_rows: int) -> tuple[FloatArray, str]:
     """Exponential noise, so that the shared tail is exactly right for it."""
-    return np.random.default_rng((_SEED, x.shape[0])).exponential(size=x.shape[0]), ""
+    random = np.random.default_rng((_SEED, x.shape[0]))
+    return np.asarray(random.exponential(size=x.shape[0]), np.float64), ""
 
 
 def ewma_z_score(x: FloatArray, warm_up_rows: int) -> tuple[FloatArray, str]:
@@ -212,8 +213,8 @@ def _distances(column: FloatArray, nearest: IntArray, window: int) -> FloatArray
         mean_b = np.mean(b)
         for k in range(window):
             product += (a[k] - mean_a) * (b[k] - mean_b)
-        correlation = min(product / (window * deviation_a * deviation_b), 1.0)
-        out[i] = math.sqrt(2.0 * window * (1.0 - correlation))
+        correlation = float(product / (window * deviation_a * deviation_b))
+        out[i] = math.sqrt(max(2.0 * window * (1.0 - correlation), 0.0))
     return out
 
 

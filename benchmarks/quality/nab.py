@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from benchmarks.quality.recordings import BoolArray, FloatArray, IntArray
+from benchmarks.quality.recordings import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -62,34 +62,38 @@ def probation_rows(row_count: int) -> int:
     return int(min(np.floor(0.15 * row_count), 0.15 * 5_000))
 
 
-def nab_score(files: Sequence[NabFile], profile: Profile) -> float:
-    """Normalised NAB score at the one threshold that is best over all files.
+def best_threshold(files: Sequence[NabFile], profile: Profile) -> float:
+    """The one threshold over all files with the highest score; +inf where silence is best.
 
-    Parameters
-    ----------
-    files : sequence of NabFile
-        All files of the corpus.
-    profile : Profile
-        Weights.
-
-    Returns
-    -------
-    float
-        100 for a perfect detector, 0 for one that says nothing.
+    A row is a detection if its value is at or above the threshold.
     """
-    parts = _pooled(files, profile)
-    best = float(_best_over_thresholds(*parts, profile.miss))
-    return _normalised(best, files, profile)
-
-
-def nab_score_of_alerts(files: Sequence[NabFile], profile: Profile) -> float:
-    """Normalised NAB score of the rows with a positive `detection`, without any threshold."""
     value, window, worth, count = _pooled(files, profile)
-    on = value > 0
-    best = np.full(count, -profile.miss)
-    inside = on & (window >= 0)
-    np.maximum.at(best, window[inside], worth[inside])
-    return _normalised(float(best.sum() + worth[on & (window < 0)].sum()), files, profile)
+    order = np.argsort(-value, kind="stable")
+    return float(_sweep(value[order], window[order], worth[order], count, profile.miss))
+
+
+def file_scores(
+    files: Sequence[NabFile], profile: Profile, threshold: float
+) -> tuple[tuple[float, float], ...]:
+    """Per file, what it adds above silence and what perfection would add.
+
+    The sum of the first over the sum of the second, times 100, is the normalised score: 0 for
+    silence, 100 for a detection at the first row of every window and no other.
+    """
+    scores = []
+    for file in files:
+        value, window, worth, count = _pooled((file,), profile)
+        on = value >= threshold
+        best = np.full(count, -profile.miss)
+        np.maximum.at(best, window[on & (window >= 0)], worth[on & (window >= 0)])
+        raw = float(best.sum() + worth[on & (window < 0)].sum())
+        scores.append((raw + profile.miss * count, (profile.detection + profile.miss) * count))
+    return tuple(scores)
+
+
+def nab_score(files: Sequence[NabFile], profile: Profile) -> float:
+    """Normalised NAB score at the one threshold that is best over all files."""
+    return _percent(file_scores(files, profile, best_threshold(files, profile)))
 
 
 def row_worth(
@@ -145,43 +149,27 @@ def _pooled(
     return np.concatenate(values), np.concatenate(windows), np.concatenate(worths), count
 
 
-def _normalised(raw: float, files: Sequence[NabFile], profile: Profile) -> float:
-    """0 for all windows missed without a false alarm, 100 for all found at their first row."""
-    count = sum(len(file.windows) for file in files)
-    silent = -profile.miss * count
-    return 100.0 * (raw - silent) / (profile.detection * count - silent)
-
-
-def _best_over_thresholds(
-    value: FloatArray, window: IntArray, worth: FloatArray, count: int, miss: float
-) -> float:
-    """Best raw score over all thresholds, the one that detects nothing included."""
-    order = np.argsort(-value, kind="stable")
-    return float(_sweep(value[order], window[order], worth[order], count, miss))
+def _percent(scores: Sequence[tuple[float, float]]) -> float:
+    return 100.0 * sum(top for top, _ in scores) / sum(bottom for _, bottom in scores)
 
 
 @numba.njit(cache=True)
 def _sweep(
     value: FloatArray, window: IntArray, worth: FloatArray, count: int, miss: float
 ) -> float:
-    """Lower the threshold row by row; the running total is read where the score changes."""
+    """Lower the threshold row by row through descending values; read where the value changes."""
     best_in = np.full(count, -miss)
     total = -miss * count
     best = total
+    threshold = np.inf
     for i in range(value.size):
-        if i > 0 and value[i] != value[i - 1]:
-            best = max(best, total)
         w = window[i]
         if w < 0:
             total += worth[i]
         elif worth[i] > best_in[w]:
             total += worth[i] - best_in[w]
             best_in[w] = worth[i]
-    return max(best, total)
-
-
-def windows_of(labels: BoolArray) -> tuple[tuple[int, int], ...]:
-    """Runs of labelled rows as (first, last), both inclusive."""
-    edges = np.diff(np.concatenate(([0], labels.astype(np.int8), [0])))
-    pairs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1, strict=True)
-    return tuple((int(first), int(last)) for first, last in pairs)
+        if (i + 1 == value.size or value[i + 1] != value[i]) and total > best:
+            best = total
+            threshold = value[i]
+    return threshold

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.quality.judging import EventOutcome, ExposureOutcome, judge_events, judge_exposure
-from benchmarks.quality.nab import windows_of
 from benchmarks.quality.ranking import average_precision, confusion, roc_auc, top1_hit
 from benchmarks.quality.recordings import FloatArray, Method, Verdict
-from benchmarks.quality.truth import Case
+from benchmarks.quality.truth import Case, windows_of
 from benchmarks.quality.vus import period_rows, vus
 
 MAIN_BUDGET = "1/week"

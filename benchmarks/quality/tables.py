@@ -1,81 +1,21 @@
-"""From outcomes to the tables: one function a family of rows, every row under a permanent id.
+"""The headline's rows: event recall, recall by chance, lead or delay, and the promise kept.
 
-Ids never change meaning; a figure that is defined anew gets a new id.  Small n is shown as k/n.
-Figures of a set that was not run are not printed.
+Small n is shown as k/n.  Figures of a set that was not run are not formed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.quality.bootstrap import (
-    interval_of_mean,
-    interval_of_mean_of_means,
-    interval_of_ratio,
-)
+from benchmarks.quality.bootstrap import Group, means
 from benchmarks.quality.datasets import ALL_SETS, HEADLINE_SETS
 from benchmarks.quality.judging import EventOutcome, ExposureOutcome, promised
-from benchmarks.quality.nab import PROFILES, NabFile, nab_score, nab_score_of_alerts
 from benchmarks.quality.outcomes import CURVE_BUDGETS, MAIN_BUDGET, CaseOutcome
-from benchmarks.quality.ranking import Confusion, share_above, threshold_for_share
 from benchmarks.quality.recordings import ROW_SECONDS_WITHOUT_CLOCK
-
-_SHORT = {
-    "ur3_cobotops": "UR3",
-    "sme_cycles": "SME",
-    "cmapss": "CMAPSS",
-    "pronostia": "PRONOSTIA",
-    "ims": "IMS",
-    "ppd": "PPD",
-    "skab": "SKAB",
-    "tep": "TEP",
-    "hrss": "HRSS",
-    "nab": "NAB",
-    "genesis": "GENESIS",
-    "asd": "ASD",
-    "smd": "SMD",
-    "smap_msl": "SMAPMSL",
-    "gecco2018": "GECCO",
-    "gutentag": "GUTENTAG",
-    "touchstone": "TOUCHSTONE",
-    "tsb_ad_u": "TSB",
-}
-
-_PROFILE_SUFFIX = {"standard": "STD", "low_fp": "LFP", "low_fn": "LFN"}
-_TEP_FALSE_SHARE = 0.01
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of one method.
-
-    Attributes
-    ----------
-    id : str
-        Permanent.
-    what : str
-        The figure in words.
-    value : float
-        NaN where it cannot be formed.
-    low, high : float
-        95 % bootstrap interval; NaN where none is given.
-    detail : str
-        k/n, the unit, or what else belongs beside the value.
-    units : tuple of float
-        Values of the units the figure is a mean over, for paired differences; empty where it is no
-        mean.
-    """
-
-    id: str
-    what: str
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-    detail: str = ""
-    units: tuple[tuple[float, ...], ...] = ()
+from benchmarks.quality.records import record_rows
+from benchmarks.quality.rows import SHORT, Row, ratio_row
 
 
 def all_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
@@ -84,76 +24,43 @@ def all_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
         *event_rows(outcomes),
         *promise_rows(outcomes),
         *curve_rows(outcomes),
-        *nab_rows(outcomes),
-        *skab_rows(outcomes),
-        *series_rows(outcomes),
-        *tep_rows(outcomes),
-        *ims_rows(outcomes),
-        *cost_rows(outcomes),
+        *record_rows(outcomes),
     ]
 
 
 def event_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
     """Event recall, recall by chance, median lead or delay, set by set, and means over sets."""
     rows = []
-    hits: dict[str, tuple[float, ...]] = {}
-    chances: dict[str, tuple[float, ...]] = {}
+    events_of = {}
     for name in ALL_SETS:
-        events = _events(outcomes, name, MAIN_BUDGET)
+        events = events_at(outcomes, name, MAIN_BUDGET)
         if not events:
             continue
-        short = _SHORT[name]
-        hits[name] = tuple(float(event.hit) for event in events)
-        chances[name] = tuple(event.chance for event in events)
-        low, high = interval_of_mean(hits[name])
-        rows.append(
-            Row(
-                f"Q-EVENT-{short}-R",
-                f"{name}: event recall at {MAIN_BUDGET}",
-                float(np.mean(hits[name])),
-                low,
-                high,
-                f"{int(sum(hits[name]))}/{len(events)}",
-                (hits[name],),
-            )
-        )
-        rows.append(
-            Row(
-                f"Q-EVENT-{short}-CHANCE",
-                f"{name}: recall by chance",
-                float(np.mean(chances[name])),
-            )
-        )
-        rows.append(_merit_row(name, events))
+        events_of[name] = events
+        short = SHORT[name]
+        count = f"{sum(event.hit for event in events)}/{len(events)}"
+        words = f"{name}: event recall at {MAIN_BUDGET}"
+        chance = float(np.mean([event.chance for event in events]))
+        rows += [
+            ratio_row(f"Q-EVENT-{short}-R", words, [_hits(events)], count),
+            Row(f"Q-EVENT-{short}-CHANCE", f"{name}: recall by chance", chance),
+            _merit_row(name, events),
+        ]
     for suffix, words, members in (
         ("MEAN", "mean over the ten headline sets", HEADLINE_SETS),
         ("ALL", "mean over all sets with events", ALL_SETS),
     ):
-        present = [name for name in members if name in hits]
+        present = [events_of[name] for name in members if name in events_of]
         if len(present) < 2:
             continue
-        units = tuple(hits[name] for name in present)
-        low, high = interval_of_mean_of_means(units)
-        by_chance = tuple(chances[name] for name in present)
-        gains = tuple(
-            tuple(h - c for h, c in zip(hits[name], chances[name], strict=True)) for name in present
-        )
-        gain_low, gain_high = interval_of_mean_of_means(gains)
         count = f"{len(present)} sets"
-        recall = _mean_of_means(units)
-        chance = _mean_of_means(by_chance)
+        by_chance = [means([event.chance for event in events]) for events in present]
+        gains = [means([event.hit - event.chance for event in events]) for events in present]
+        recall = [_hits(events) for events in present]
         rows += [
-            Row(f"Q-EVENT-{suffix}-R", f"event recall, {words}", recall, low, high, count, units),
-            Row(f"Q-EVENT-{suffix}-CHANCE", f"recall by chance, {words}", chance, detail=count),
-            Row(
-                f"Q-EVENT-{suffix}-GAIN",
-                f"recall above chance, {words}",
-                recall - chance,
-                gain_low,
-                gain_high,
-                count,
-                gains,
-            ),
+            ratio_row(f"Q-EVENT-{suffix}-R", f"event recall, {words}", recall, count),
+            ratio_row(f"Q-EVENT-{suffix}-CHANCE", f"recall by chance, {words}", by_chance, count),
+            ratio_row(f"Q-EVENT-{suffix}-GAIN", f"recall above chance, {words}", gains, count),
         ]
     return rows
 
@@ -163,19 +70,20 @@ def promise_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
     rows = []
     exposure: list[ExposureOutcome] = []
     for name in ALL_SETS:
-        here = _exposure(outcomes, name, MAIN_BUDGET)
+        here = exposure_at(outcomes, name, MAIN_BUDGET)
         if not here:
             continue
         exposure += here
         count = sum(unit.false_alarms for unit in here)
         healthy = sum(unit.healthy_rows for unit in here)
-        weeks = sum(unit.healthy_weeks for unit in here)
+        promise = promised(sum(unit.healthy_weeks for unit in here), MAIN_BUDGET)
         rows.append(
-            Row(
-                f"Q-FALSE-{_SHORT[name]}-ROWS",
+            ratio_row(
+                f"Q-FALSE-{SHORT[name]}-ROWS",
                 f"{name}: false alarms per 10,000 healthy rows",
-                count / healthy * 1e4,
-                detail=f"{count} in {healthy:,} rows, promised {promised(weeks, MAIN_BUDGET):.2g}",
+                [tuple((float(unit.false_alarms), float(unit.healthy_rows)) for unit in here)],
+                f"{count} in {healthy:,} rows, promised {promise:.2g}",
+                1e4,
             )
         )
     if exposure:
@@ -187,230 +95,64 @@ def curve_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
     """Recall and promise at one a day, a week and a month over the headline sets."""
     rows = []
     for budget in CURVE_BUDGETS:
-        groups, exposure = [], []
-        for name in ALL_SETS:
-            if name in HEADLINE_SETS:
-                groups.append(tuple(float(event.hit) for event in _events(outcomes, name, budget)))
-            exposure += _exposure(outcomes, name, budget)
+        groups = [_hits(events_at(outcomes, name, budget)) for name in HEADLINE_SETS]
         groups = [group for group in groups if group]
+        exposure = [unit for name in ALL_SETS for unit in exposure_at(outcomes, name, budget)]
         if len(groups) < 2 or not exposure:
             continue
         word = budget.partition("/")[2].upper()
-        low, high = interval_of_mean_of_means(groups)
-        rows.append(
-            Row(
-                f"Q-CURVE-{word}-R",
-                f"event recall at {budget}, mean over the headline sets",
-                _mean_of_means(groups),
-                low,
-                high,
-                f"{len(groups)} sets",
-                tuple(groups),
-            )
-        )
+        words = f"event recall at {budget}, mean over the headline sets"
+        rows.append(ratio_row(f"Q-CURVE-{word}-R", words, groups, f"{len(groups)} sets"))
         rows += _promise(exposure, budget, f"Q-CURVE-{word}")
     return rows
 
 
-def nab_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
-    """NAB's score in its three profiles, by score and by the method's own alerts."""
-    here = [outcome for outcome in outcomes if outcome.set_name == "nab"]
-    if not here:
-        return []
-    by_score, by_alert = [], []
-    for outcome in here:
-        assert outcome.score is not None
-        fired = np.zeros(outcome.rows)
-        fired[[row for _, row in outcome.budgets[MAIN_BUDGET].alerts]] = 1.0
-        by_score.append(NabFile(outcome.score, outcome.windows, outcome.warm_up_rows))
-        by_alert.append(NabFile(fired, outcome.windows, outcome.warm_up_rows))
-    count = f"{len(here)} files"
-    rows = []
-    for name, profile in PROFILES.items():
-        suffix = _PROFILE_SUFFIX[name]
-        words = name.replace("_", " ")
-        rows.append(
-            Row(
-                f"Q-NAB-{suffix}",
-                f"NAB {words}, by score",
-                nab_score(by_score, profile),
-                detail=count,
-            )
-        )
-        rows.append(
-            Row(
-                f"Q-NAB-{suffix}-ALERTS",
-                f"NAB {words}, by own alerts, no threshold",
-                nab_score_of_alerts(by_alert, profile),
-                detail=count,
-            )
-        )
-    return rows
-
-
-def skab_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
-    """F1, false and missed alarm rate of the alerts on pooled rows behind the first 400."""
-    counts = [
-        Confusion(tp, fp, fn, tn)
+def events_at(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[EventOutcome]:
+    """Events of a set under a budget; of TSB-AD-U only the evaluation list's."""
+    return [
+        event
         for outcome in outcomes
-        if outcome.set_name == "skab" and outcome.budgets[MAIN_BUDGET].marked
-        for tp, fp, fn, tn in [outcome.budgets[MAIN_BUDGET].marked]
+        if outcome.set_name == name and budget in outcome.budgets and outcome.part in ("", "eva")
+        for event in outcome.budgets[budget].events
     ]
-    if not counts:
-        return []
-    pooled = sum(counts[1:], counts[0])
-    files = f"{len(counts)} files"
+
+
+def exposure_at(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[ExposureOutcome]:
+    """Machines with healthy exposure of a set under a budget."""
     return [
-        Row("Q-SKAB-F1", "SKAB F1 of the alerts, rows pooled", pooled.f1, detail=files),
-        Row("Q-SKAB-FAR", "SKAB false alarm rate of rows", pooled.false_alarm_rate, detail=files),
-        Row("Q-SKAB-MAR", "SKAB missed alarm rate of rows", pooled.missed_alarm_rate, detail=files),
+        unit
+        for outcome in outcomes
+        if outcome.set_name == name and budget in outcome.budgets
+        for unit in outcome.budgets[budget].exposure
     ]
 
 
-def series_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
-    """Figures that are means over series: TSB-AD-U, UCR, touchstone, HRSS."""
-    chosen = (
-        ("Q-TSB-VUSPR", "TSB-AD-U Eva: mean VUS-PR", "vus_pr", "tsb_ad_u", "", "eva"),
-        (
-            "Q-UCR-TOP1",
-            "UCR archive: top-1 location accuracy, all series here",
-            "top1",
-            "tsb_ad_u",
-            "UCR",
-            None,
-        ),
-        (
-            "Q-UCR-TOP1-EVA",
-            "UCR archive: top-1 location accuracy, Eva series",
-            "top1",
-            "tsb_ad_u",
-            "UCR",
-            "eva",
-        ),
-        ("Q-TOUCH-ROC", "touchstone: mean ROC-AUC", "roc", "touchstone", "", None),
-        ("Q-TOUCH-PR", "touchstone: mean PR-AUC", "ap", "touchstone", "", None),
-        ("Q-HRSS-AP", "HRSS anomalous run: average precision", "ap", "hrss", "", ""),
-        (
-            "Q-HRSS-AP-NORMAL",
-            "HRSS: average precision, normal run as warm-up",
-            "ap",
-            "hrss",
-            "",
-            "after_normal",
-        ),
-    )
-    rows = []
-    for row_id, words, figure, set_name, group, part in chosen:
-        values = tuple(
-            outcome.rankings[figure]
-            for outcome in outcomes
-            if outcome.set_name == set_name
-            and (not group or outcome.group == group)
-            and (part is None or outcome.part == part)
-            and figure in outcome.rankings
-        )
-        if values:
-            low, high = interval_of_mean(values) if len(values) > 1 else (float("nan"),) * 2
-            detail = f"{len(values)} series"
-            if figure == "top1":
-                detail = f"{sum(values):.4g}/{len(values)}"
-            rows.append(Row(row_id, words, float(np.mean(values)), low, high, detail, (values,)))
-    return rows
-
-
-def tep_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
-    """Mean detection rate over the odd faults where at most 1 % of d00_te's rows alarm."""
-    scores = {o.recording: o for o in outcomes if o.set_name == "tep"}
-    normal = scores.pop("d00_te", None)
-    if normal is None or normal.score is None or not scores:
-        return []
-    threshold = threshold_for_share(normal.score[normal.warm_up_rows :], _TEP_FALSE_SHARE)
-    rates = []
-    for outcome in scores.values():
-        assert outcome.score is not None
-        first = outcome.windows[0][0]
-        rates.append(share_above(outcome.score[first:], threshold))
-    low, high = interval_of_mean(rates)
-    return [
-        Row(
-            "Q-TEP-RATE",
-            "TEP: mean detection rate at ≤ 1 % false alarms on d00_te",
-            float(np.mean(rates)),
-            low,
-            high,
-            f"{len(rates)} faults",
-            (tuple(rates),),
-        )
-    ]
-
-
-def ims_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
-    """Hours from the first hit on the failing bearing to the end; alerts on the others."""
-    here = [outcome for outcome in outcomes if outcome.set_name == "ims"]
-    if not here:
-        return []
-    judged = here[0].budgets[MAIN_BUDGET]
-    lead_hours = judged.events[0].merit_seconds / 3_600.0
-    others = sum(asset != 1 for asset, _ in judged.alerts)
-    early = sum(unit.false_alarms for unit in judged.exposure if unit.asset == 1)
-    return [
-        Row("Q-IMS-LEAD", "IMS test 2: lead time of the first warning", lead_hours, detail="hours"),
-        Row(
-            "Q-IMS-OTHERS",
-            "IMS test 2: alerts on the other bearings",
-            float(others),
-            detail=f"whole run; {early} false on bearing 1",
-        ),
-    ]
-
-
-def cost_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
-    """Wall time of the method, and what it says of its own limits."""
-    rows = []
-    touchstone = [outcome for outcome in outcomes if outcome.set_name == "touchstone"]
-    if touchstone:
-        rows.append(
-            Row(
-                "Q-TOUCH-SECONDS",
-                "touchstone: wall time, all series here",
-                sum(outcome.seconds for outcome in touchstone),
-                detail=f"s, {len(touchstone)} series",
-            )
-        )
-    total = sum(outcome.rows for outcome in outcomes)
-    if total:
-        spent = sum(outcome.seconds for outcome in outcomes)
-        rows.append(
-            Row(
-                "Q-COST-ROW", "wall time a row, everything judged", spent / total * 1e6, detail="µs"
-            )
-        )
-    return rows
+def _hits(events: Sequence[EventOutcome]) -> Group:
+    return means([float(event.hit) for event in events])
 
 
 def _promise(exposure: Sequence[ExposureOutcome], budget: str, prefix: str) -> list[Row]:
-    """Ratio achieved ÷ promised and alarms per 10,000 rows over machines."""
-    counts = [float(unit.false_alarms) for unit in exposure]
-    promises = [promised(unit.healthy_weeks, budget) for unit in exposure]
-    thousands = [unit.healthy_rows / 1e4 for unit in exposure]
-    ratio_low, ratio_high = interval_of_ratio(counts, promises)
-    rows_low, rows_high = interval_of_ratio(counts, thousands)
+    """Ratio achieved ÷ promised, and alarms per 10,000 rows, drawn over machines."""
+    count = sum(unit.false_alarms for unit in exposure)
+    promise = sum(promised(unit.healthy_weeks, budget) for unit in exposure)
+    healthy = sum(unit.healthy_rows for unit in exposure)
+    by_promise = tuple(
+        (float(unit.false_alarms), promised(unit.healthy_weeks, budget)) for unit in exposure
+    )
+    by_rows = tuple((float(unit.false_alarms), float(unit.healthy_rows)) for unit in exposure)
     return [
-        Row(
+        ratio_row(
             f"{prefix}-RATIO",
             f"false alarms achieved ÷ promised at {budget}",
-            sum(counts) / sum(promises),
-            ratio_low,
-            ratio_high,
-            f"{int(sum(counts))} against {sum(promises):.1f}",
+            [by_promise],
+            f"{count} against {promise:.1f}",
         ),
-        Row(
+        ratio_row(
             f"{prefix}-ROWS",
             f"false alarms per 10,000 healthy rows at {budget}",
-            sum(counts) / sum(thousands),
-            rows_low,
-            rows_high,
-            f"{int(sum(counts))} in {sum(thousands) * 1e4:,.0f} rows",
+            [by_rows],
+            f"{count} in {healthy:,} rows",
+            1e4,
         ),
     ]
 
@@ -423,12 +165,8 @@ def _merit_row(name: str, events: Sequence[EventOutcome]) -> Row:
     detail = _duration(median)
     if name == "cmapss" and merits:
         detail = f"{median / ROW_SECONDS_WITHOUT_CLOCK:.0f} cycles"
-    return Row(
-        f"Q-EVENT-{_SHORT[name]}-{word.upper()}",
-        f"{name}: median {word} of the hits, seconds",
-        median,
-        detail=detail,
-    )
+    row_id = f"Q-EVENT-{SHORT[name]}-{word.upper()}"
+    return Row(row_id, f"{name}: median {word} of the hits, seconds", median, detail=detail)
 
 
 def _duration(seconds: float) -> str:
@@ -439,25 +177,3 @@ def _duration(seconds: float) -> str:
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _events(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[EventOutcome]:
-    return [
-        event
-        for outcome in outcomes
-        if outcome.set_name == name and budget in outcome.budgets and outcome.part in ("", "eva")
-        for event in outcome.budgets[budget].events
-    ]
-
-
-def _exposure(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[ExposureOutcome]:
-    return [
-        unit
-        for outcome in outcomes
-        if outcome.set_name == name and budget in outcome.budgets
-        for unit in outcome.budgets[budget].exposure
-    ]
-
-
-def _mean_of_means(groups: Sequence[Sequence[float]]) -> float:
-    return float(np.mean([np.mean(group) for group in groups]))

@@ -147,6 +147,13 @@ def rows_of_events(row_count: int, spans: list[tuple[int, int]]) -> BoolArray:
     return labels
 
 
+def windows_of(labels: BoolArray) -> tuple[tuple[int, int], ...]:
+    """Runs of labelled rows as (first, last), both inclusive."""
+    edges = np.diff(np.concatenate(([0], labels.astype(np.int8), [0])))
+    pairs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1, strict=True)
+    return tuple((int(first), int(last)) for first, last in pairs)
+
+
 def first_quarter(recording: Recording, asset: int) -> BoolArray:
     """bool[n]: rows in the first quarter of a machine's life, by its own row count."""
     rows = np.flatnonzero(recording.asset == asset)
