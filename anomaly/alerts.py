@@ -38,6 +38,8 @@ TO_PENDING, TO_FIRING, TO_RESOLVED = 0, 1, 2
 HYSTERESIS = 0.1
 #: A level below this share of the alert's own mean level means the cause has gone.
 DROP_SHARE = 0.8
+#: Rows before a drop can be told from scatter.
+DROP_ROWS = 5
 #: After a drop, only a level this much above the closed alert's mean is news.
 REFIRE_AFTER_DROP = 1.3
 #: An alert that stood max(ACCEPT_ROWS, ACCEPT_SHARE * warm-up rows) rows is accepted as known …
@@ -45,6 +47,10 @@ ACCEPT_ROWS = 20.0
 ACCEPT_SHARE = 0.15
 #: … and raised again only when the level grows to this multiple: a fault that worsens speaks again.
 RERAISE_AFTER_ACCEPT = 1.5
+#: Rarest return period claimed, in rows per row of history: a weekly promise on rows of a second
+#: is 604,800 rows, more than minutes of history can support. Costs at most ln(T/100w)/100 further
+#: false alarms in an asset's whole life, instead of blindness for weeks.
+CLAIM_PER_ROW = 100.0
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
 #: Weight of a row in the recent mean: about the last twenty rows, as an operator's eye does.
@@ -92,7 +98,7 @@ def allocate(assets: int, tags: int) -> dict[str, np.ndarray[Any, Any]]:
 def run(
     state: dict[str, np.ndarray[Any, Any]], threshold_s: float, on_delay_rows: int,
     off_delay_rows: int, table: Int64, rows: RowBatch, period_s: Float64, level: Float64,
-    lead: Int64, evidence: Float64, warm_up: Int64, may_fire: Int8,
+    lead: Int64, evidence: Float64, warm_up: Int64, claim_s: Float64,
 ) -> Moved:
     """Walk the rows of a batch; see :func:`step` for the columns."""
     m = len(rows)
@@ -107,7 +113,7 @@ def run(
         )
         start, count = step(
             state["asset"], state["tag"], threshold_s, on_delay_rows, off_delay_rows, table,
-            rows.asset, rows.time_ns, rows.x, period_s, level, lead, evidence, warm_up, may_fire,
+            rows.asset, rows.time_ns, rows.x, period_s, level, lead, evidence, warm_up, claim_s,
             start, alert, *out,
         )
         parts.append(tuple(column[:count] for column in out))
@@ -122,7 +128,7 @@ def run(
 def step(
     asset_state: Any, tag_state: Any, threshold_s: float, on_delay_rows: int, off_delay_rows: int,
     table: Int64, asset: Int64, time_ns: Int64, x: Float64, period_s: Float64, level: Float64,
-    lead: Int64, evidence: Float64, warm_up: Int64, may_fire: Int8, start: int,
+    lead: Int64, evidence: Float64, warm_up: Int64, claim_s: Float64, start: int,
     alert: Int8, moved_row: Int64, moved_to: Int64, moved_onset: Int64, moved_lead: Int64,
     moved_evidence: Float64, moved_actual: Float64,
 ) -> tuple[int, int]:
@@ -131,7 +137,8 @@ def step(
 
     Inputs per row: ``period_s`` (return period, NaN = no opinion), ``level`` (the fused oddness in
     linear units, compared with itself only), ``lead`` (detector with the largest part), ``evidence
-    float64[m, d]``, ``warm_up`` (the asset's warm-up rows), ``may_fire``. Outputs: ``alert
+    float64[m, d]``, ``warm_up`` (the asset's warm-up rows), ``claim_s`` (the rarest return period that
+    the asset's history supports; 0 = muted). Outputs: ``alert
     int8[m]``; per transition what :class:`Moved` says. A row can move twice (pending, firing).
     """
     state = asset_state["state"]
@@ -141,22 +148,22 @@ def step(
             return r, moved
         a = asset[r]
         _remember(tag_state, table, a, x, evidence, r)
+        limit_s = min(threshold_s, claim_s[r])
+        _fade(asset_state, a, period_s[r] >= limit_s * HYSTERESIS, off_delay_rows)
         for _ in range(2):
             if state[a] == INACTIVE:
-                if may_fire[r] == 0 or not _is_news(
-                    asset_state, a, period_s[r], level[r], threshold_s
-                ):
+                news = period_s[r] >= limit_s and level[r] >= asset_state["known"][a]
+                if limit_s == 0.0 or not news:
                     break
                 asset_state["onset_ns"][a] = time_ns[r]
                 asset_state["rows"][a] = 0
-                asset_state["quiet"][a] = 0
                 asset_state["level_sum"][a] = 0.0
                 asset_state["lead"][a] = lead[r]
                 state[a] = PENDING
                 code = TO_PENDING
             else:
-                code = _advance(asset_state, a, period_s[r], level[r], threshold_s, on_delay_rows,
-                                off_delay_rows, warm_up[r])
+                code = _advance(asset_state, a, level[r], on_delay_rows, off_delay_rows,
+                                warm_up[r])
             if code >= 0:
                 moved_row[moved] = r
                 moved_to[moved] = code
@@ -198,38 +205,34 @@ def _tell(tag_state: Any, table: Int64, a: int, evidence: Float64, actual: Float
 
 
 @kernel
-def _is_news(asset_state: Any, a: int, period_s: float, level: float, threshold_s: float) -> bool:
-    """Whether a row of a quiet asset opens a case; lets a known level fade once it is over."""
-    if not period_s >= threshold_s * HYSTERESIS:
-        asset_state["known"][a] *= 0.99
-        return False
-    return period_s >= threshold_s and level > asset_state["known"][a]
+def _fade(asset_state: Any, a: int, odd: bool, off_delay_rows: int) -> None:
+    """Count the quiet rows; after enough of them a level told before is forgotten."""
+    asset_state["quiet"][a] = 0 if odd else asset_state["quiet"][a] + 1
+    if asset_state["quiet"][a] >= off_delay_rows:
+        asset_state["known"][a] = 0.0
 
 
 @kernel
 def _advance(
-    asset_state: Any, a: int, period_s: float, level: float, threshold_s: float,
-    on_delay_rows: int, off_delay_rows: int, warm_up: int,
+    asset_state: Any, a: int, level: float, on_delay_rows: int, off_delay_rows: int, warm_up: int
 ) -> int:
     """One row of an open case; returns the transition's code or −1."""
-    odd = period_s >= threshold_s * HYSTERESIS
-    asset_state["quiet"][a] = 0 if odd else asset_state["quiet"][a] + 1
-    rows = asset_state["rows"][a]
-    asset_state["rows"][a] = rows + 1
+    rows = asset_state["rows"][a] + 1
+    asset_state["rows"][a] = rows
     if level == level:
         asset_state["level_sum"][a] += level
-    mean = asset_state["level_sum"][a] / (rows + 1)
+    mean = asset_state["level_sum"][a] / rows
     if asset_state["state"][a] == PENDING:
-        if not odd:
+        if asset_state["quiet"][a] > 0:
             asset_state["state"][a] = INACTIVE
             return TO_RESOLVED
-        if rows >= on_delay_rows:
+        if rows > on_delay_rows:
             asset_state["state"][a] = FIRING
             return TO_FIRING
         return -1
     if asset_state["quiet"][a] >= off_delay_rows:
-        asset_state["known"][a] = 0.0
-    elif level < DROP_SHARE * mean:
+        pass
+    elif rows >= DROP_ROWS and level < DROP_SHARE * mean:
         asset_state["known"][a] = REFIRE_AFTER_DROP * mean
     elif rows >= max(ACCEPT_ROWS, ACCEPT_SHARE * warm_up):
         asset_state["known"][a] = RERAISE_AFTER_ACCEPT * mean

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from anomaly.alerts import TRANSITIONS, Moved
-from anomaly.batches import Alert, Bool, Contribution, Float64, Int8, Int64, RowBatch
+from anomaly.batches import Alert, Bool, Contribution, Float64, Int64, RowBatch
 from anomaly.config import WEEK_SECONDS
 from anomaly.detectors import State
 from anomaly.explain import sentence
@@ -100,7 +100,7 @@ def sensor_alerts(
     return made
 
 
-def conditions(registry: Registry, reference: State, sensor_code: Int8) -> list[Condition]:
+def conditions(registry: Registry, reference: State, sensor_code: Int64) -> list[Condition]:
     """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS."""
     found = []
     for a, name in enumerate(registry.assets):

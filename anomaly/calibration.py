@@ -1,17 +1,28 @@
 """From raw scores to rarity: how often a row this odd comes on this machine when it is healthy.
 
-One unit for every detector, then for their mean. Peaks over threshold with an exponential tail:
-above a high quantile u, cluster maxima of a healthy score fall off exponentially, so
+Three steps, all frozen or learned per asset:
 
-    log10(return period in rows) = log10(rows / clusters) + (score − u) / (σ ln 10)
+*Units.* Each detector's score is measured from its warm-up median in units of its own upper tail,
+(q95 − median) / 2.3, so that detectors can be compared. The warm-up scores are *out of sample*
+(``fit`` in detectors/__init__.py); in-sample ones broke the promise sixfold.
 
-fitted on the asset's own *out-of-sample* warm-up scores (detectors/__init__.py, ``fit``) with a
-prior while history is short, and updated online with every cluster's peak winsorised, so that a
-fault does not teach the tail. Source: Davison & Smith (1990), *Models for exceedances over high
-thresholds*, JRSS B 52, §2–3; the constants are the project's own trials.
+*Fusion.* The root mean square of the positive units over the detectors that have an opinion.
 
-What is assumed: the warm-up rows are healthy and are like the healthy rows to come; odd rows come
-in clusters; the tail beyond what was seen goes on exponentially.
+*Tail.* An excursion is a stretch of rows above the warm-up median; only its peak counts, so the
+score's autocorrelation declusters itself and there is no gap to tune. Above the k-th largest peak a
+generalised Pareto tail is laid by Bayes on a small grid of (shape, scale); the *predictive*
+survival, not a point estimate, gives
+
+    log10(return period in rows) = log10(rows / k) − log10 P(peak > score)
+
+so that a short history by itself makes rare things look less rare. The 32 largest peaks ever are
+kept; a peak learned online is winsorised a decade beyond the history, so that a fault does not
+teach the tail. Source: Davison & Smith (1990), *Models for exceedances over high thresholds*, JRSS
+B 52, §2–3 (peaks over threshold); Coles (2001), *An Introduction to Statistical Modeling of Extreme
+Values*, §9.1 (predictive return levels).
+
+What is assumed: the warm-up is healthy and like the healthy rows to come; the tail beyond what was
+seen goes on like a generalised Pareto tail.
 """
 
 from __future__ import annotations
@@ -24,165 +35,322 @@ import numpy as np
 from anomaly.batches import Float64, Int64
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
-#: Clusters the prior counts for: with one, short warm-ups collapse.
-PRIOR_CLUSTERS = 5.0
-#: Online peaks are winsorised at this log10 return period.
-WINSOR_LOG10_ROWS = 4.0
-#: One detector's rarity counts at most this much in the mean.
-CAP_LOG10_ROWS = 12.0
+#: Largest peaks kept, at most 31 of them in the tail: more added nothing in simulation.
+PEAKS = 32
+#: An excursion that stands so many rows is counted and another one begins: a lasting change of
+#: level must not hide every later peak.
+EXCURSION_ROWS = 200
+#: Units outside are clipped: one wild detector must not outvote the rest for ever.
+UNIT_LOW, UNIT_HIGH = -3.0, 60.0
+#: (q95 − median) of an exponential tail is 2.3 scales.
+UPPER_TAIL = 2.3
+#: Learned peaks count at most this many decades beyond the rows seen.
+WINSOR_DECADES = 1.0
+#: Prior of the tail's shape: N(0, 0.15), exponential unless the peaks say otherwise; and of its
+#: log scale around the warm-up's own: N(log s0, 0.7), a factor of two either way.
+SHAPE_DEVIATION = 0.15
+LOG_SCALE_DEVIATION = 0.7
+#: Fewest finite warm-up scores that make a unit or a tail.
+FEWEST_SCORES = 8
+#: Largest log10 return period said; beyond it nothing is known.
+LOG10_LIMIT = 30.0
 
+_SHAPES = np.linspace(-0.25, 0.65, 10)
+_LOG_SCALES = -1.65 + 0.3 * np.arange(12)
+_KNOTS = np.array([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 13, 18, 28, 48])
+_LN10 = math.log(10.0)
+
+MEMBER = np.dtype([("ready", np.int8), ("centre", np.float64), ("unit", np.float64)])
 TAIL = np.dtype([
     ("ready", np.int8),
-    ("threshold", np.float64),  # u
-    ("sigma0", np.float64),     # prior scale
+    ("median", np.float64),     # of the fused warm-up scores: where an excursion begins
+    ("prior_scale", np.float64),
     ("rows", np.float64),       # N
-    ("clusters", np.float64),   # k
-    ("excess", np.float64),     # sum of the clusters' excesses
-    ("gap", np.int64),          # rows below u that end a cluster
-    ("below", np.int64),        # rows since the last exceedance
-    ("peak", np.float64),       # the open cluster's excess; 0 = none open
+    ("excursions", np.int64),
+    ("open", np.int8),          # 1 inside an excursion
+    ("peak", np.float64),       # its highest score so far
+    ("length", np.int64),       # its rows so far
+    ("threshold", np.float64),  # u, the k-th largest peak
+    ("scale", np.float64),      # unit of the table's knots
+    ("count", np.float64),      # k
 ])
 
 
 def allocate(assets: int, members: int) -> dict[str, np.ndarray[Any, Any]]:
-    """``asset_member`` one tail per asset and detector, ``asset_fused`` one for their mean."""
+    """Per asset: the members' units, the tail, its largest peaks and its tabulated survival."""
     return {
-        "asset_member": np.zeros((assets, members), TAIL), "asset_fused": np.zeros(assets, TAIL),
+        "asset_member": np.zeros((assets, members), MEMBER),
+        "asset_tail": np.zeros(assets, TAIL),
+        "asset_peaks": np.zeros((assets, PEAKS)),
+        "asset_table": np.zeros((assets, _KNOTS.size)),
     }
 
 
 @kernel
-def fit(asset_member: Any, asset_fused: Any, a: int, score: Float64) -> None:
-    """Fit every tail of one asset on ``score float64[w, k]``, out-of-sample warm-up scores."""
+def fit(
+    asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64, a: int,
+    score: Float64, inflation: float,
+) -> None:
+    """Fit one asset on ``score float64[w, k]``, out-of-sample warm-up scores, NaN = no opinion.
+
+    ``inflation`` (≥ 1) widens the warm-up's excesses where it holds few independent rows
+    (``reference.inflation``).
+    """
     w, k = score.shape
-    rarity = np.full((w, k), np.nan)
     for j in range(k):
-        _fit_tail(asset_member[a, j], score[:, j])
-        for r in range(w):
-            rarity[r, j] = _rarity(asset_member[a, j], score[r, j])
+        _fit_member(asset_member[a, j], score[:, j])
     fused = np.empty(w)
+    units = np.empty(k)
     for r in range(w):
-        fused[r] = _mean(rarity[r])
-    _fit_tail(asset_fused[a], fused)
+        fused[r] = _fuse(asset_member[a], score[r], units)
+    _fit_tail(asset_tail[a], asset_peaks[a], asset_table[a], fused, inflation)
 
 
 @kernel
 def step(
-    asset_member: Any, asset_fused: Any, asset: Int64, score: Float64, rarity: Float64,
-    fused: Float64, period_rows: Float64,
+    asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64,
+    asset: Int64, score: Float64, units: Float64, fused: Float64, period_rows: Float64,
 ) -> None:
-    """Rarity of m rows, then learn from them.
+    """Rarity of m rows, each scored before it is learned.
 
-    Outputs: ``rarity float64[m, k]`` log10 rows per detector, ``fused float64[m]`` their mean
-    (>= 0) and ``period_rows float64[m]`` its return period in rows; NaN = no opinion.
+    Outputs: ``units float64[m, k]`` per detector, ``fused float64[m]`` (≥ 0) and ``period_rows
+    float64[m]``, its return period in rows; NaN = no opinion.
     """
     for r in range(asset.size):
         a = asset[r]
-        for j in range(score.shape[1]):
-            rarity[r, j] = _rarity(asset_member[a, j], score[r, j])
-            _learn(asset_member[a, j], score[r, j])
-        mean = _mean(rarity[r])
-        log_rows = _rarity(asset_fused[a], mean)
-        _learn(asset_fused[a], mean)
-        fused[r] = max(mean, 0.0) if mean == mean else np.nan
-        period_rows[r] = 10.0 ** min(log_rows, 300.0) if log_rows == log_rows else np.nan
+        fused[r] = _fuse(asset_member[a], score[r], units[r])
+        tail = asset_tail[a]
+        log_rows = log10_rows(tail, asset_table[a], fused[r])
+        period_rows[r] = 10.0 ** min(log_rows, LOG10_LIMIT) if log_rows == log_rows else np.nan
+        _learn(tail, asset_peaks[a], asset_table[a], fused[r])
 
 
 @kernel
-def blame(rarity: Float64, evidence: Float64, total: Float64, lead: Int64, j: int) -> None:
-    """Add detector j's evidence to the rows' total, weighted by how rare it finds the row.
+def blame(units: Float64, evidence: Float64, total: Float64, lead: Int64, j: int) -> None:
+    """Add detector j's evidence to the rows' total, weighted by how odd it finds the row.
 
     ``evidence float64[m, d]`` in the detector's own unit; its share per row enters ``total``.
-    ``lead int64[m]`` becomes j where j is the rarest detector so far.
+    ``lead int64[m]`` becomes j where j is the oddest detector so far.
     """
-    for r in range(rarity.shape[0]):
-        weight = rarity[r, j]
-        if not weight > 0.5:
+    for r in range(units.shape[0]):
+        weight = units[r, j]
+        if not weight > 1.0:
             continue
-        if lead[r] < 0 or weight > rarity[r, lead[r]]:
+        if lead[r] < 0 or weight > units[r, lead[r]]:
             lead[r] = j
         whole = 0.0
         for c in range(evidence.shape[1]):
             whole += evidence[r, c]
         if whole > 0.0:
             for c in range(evidence.shape[1]):
-                total[r, c] += weight * evidence[r, c] / whole
+                total[r, c] += weight * weight * evidence[r, c] / whole
 
 
 @kernel
-def _fit_tail(tail: Any, score: Float64) -> None:
-    kept = score[np.isfinite(score)]
-    n = kept.size
-    tail["ready"] = 0
-    if n < 8:
+def log10_rows(tail: Any, table: Float64, score: float) -> float:
+    """log10 of the return period in rows; NaN without a tail or a score."""
+    if tail["ready"] == 0 or score != score:
+        return np.nan
+    base = math.log10(tail["rows"] / tail["count"])
+    e = (score - tail["threshold"]) / tail["scale"]
+    if e <= 0.0:
+        return base + e / _LN10
+    last = _KNOTS.size - 1
+    for i in range(1, last + 1):
+        if e <= _KNOTS[i]:
+            part = (e - _KNOTS[i - 1]) / (_KNOTS[i] - _KNOTS[i - 1])
+            return base + table[i - 1] + part * (table[i] - table[i - 1])
+    slope = (table[last] - table[last - 1]) / (_KNOTS[last] - _KNOTS[last - 1])
+    return base + table[last] + (e - _KNOTS[last]) * slope
+
+
+@kernel
+def _score_at(tail: Any, table: Float64, log_rows: float) -> float:
+    """The score whose log10 return period is ``log_rows``; inverse of :func:`log10_rows`."""
+    rest = log_rows - math.log10(tail["rows"] / tail["count"])
+    if rest <= 0.0:
+        return tail["threshold"]
+    for i in range(1, _KNOTS.size):
+        if rest <= table[i]:
+            part = (rest - table[i - 1]) / (table[i] - table[i - 1])
+            knot = _KNOTS[i - 1] + part * (_KNOTS[i] - _KNOTS[i - 1])
+            return tail["threshold"] + tail["scale"] * knot
+    return tail["threshold"] + tail["scale"] * _KNOTS[_KNOTS.size - 1]
+
+
+@kernel
+def _fit_member(member: Any, score: Float64) -> None:
+    kept = np.sort(score[np.isfinite(score)])
+    member["ready"] = 0
+    if kept.size < FEWEST_SCORES:
         return
-    ordered = np.sort(kept)
-    q = 0.8 if n < 100 else max(0.9, 1.0 - 200.0 / n)
-    threshold = ordered[min(int(q * n), n - 1)]
-    gap = int(min(50.0, max(3.0, 0.01 * n)))
-    gap = max(1, min(gap, int(0.999 / (1.0 - q))))
-    tail["sigma0"] = (ordered[int(0.95 * (n - 1))] - ordered[n // 2]) / 2.3
-    if not tail["sigma0"] > 0.0:
-        tail["sigma0"] = 1e-3 * max(abs(ordered[n - 1]), 1e-9)
-    tail["threshold"] = threshold
-    tail["gap"] = gap
+    centre = _quantile(kept, 0.5)
+    member["centre"] = centre
+    member["unit"] = max(
+        (_quantile(kept, 0.95) - centre) / UPPER_TAIL, 1e-9 * (1.0 + abs(centre))
+    )
+    member["ready"] = 1
+
+
+@kernel
+def _fuse(member: Any, score: Float64, units: Float64) -> float:
+    """Root mean square of the positive units; NaN where no detector has an opinion."""
+    total = 0.0
+    count = 0
+    for j in range(score.size):
+        units[j] = np.nan
+        if member[j]["ready"] == 0 or score[j] != score[j]:
+            continue
+        unit = (score[j] - member[j]["centre"]) / member[j]["unit"]
+        units[j] = min(max(unit, UNIT_LOW), UNIT_HIGH)
+        total += max(units[j], 0.0) ** 2
+        count += 1
+    return math.sqrt(total / count) if count > 0 else np.nan
+
+
+@kernel
+def _fit_tail(
+    tail: Any, peaks: Float64, table: Float64, fused: Float64, inflation: float
+) -> None:
+    kept = np.sort(fused[np.isfinite(fused)])
+    tail["ready"] = 0
+    if kept.size < FEWEST_SCORES:
+        return
+    median = _quantile(kept, 0.5)
+    scale = max((_quantile(kept, 0.95) - median) / UPPER_TAIL, 1e-9 * (1.0 + abs(median)))
+    tail["median"] = median
+    tail["prior_scale"] = scale * inflation
     tail["rows"] = 0.0
-    tail["clusters"] = 0.0
-    tail["excess"] = 0.0
-    tail["below"] = gap
-    tail["peak"] = 0.0
-    tail["ready"] = 2  # being fitted: peaks are not winsorised
-    for i in range(score.size):
-        _learn(tail, score[i])
+    tail["excursions"] = 0
+    tail["open"] = 0
+    for r in range(fused.size):
+        if fused[r] == fused[r]:
+            _follow(tail, median + (fused[r] - median) * inflation)
+            if tail["open"] == 2:
+                _insert(tail, peaks, tail["peak"])
+    if tail["open"] == 1:
+        _insert(tail, peaks, tail["peak"])
+    tail["open"] = 0
+    _lay_tail(tail, peaks, table)
     tail["ready"] = 1
 
 
 @kernel
-def _scale(tail: Any) -> float:
-    return (tail["excess"] + PRIOR_CLUSTERS * tail["sigma0"]) / (tail["clusters"] + PRIOR_CLUSTERS)
-
-
-@kernel
-def _rarity(tail: Any, score: float) -> float:
-    """log10 of the return period in rows; NaN without a tail or a score."""
-    if tail["ready"] == 0 or score != score:
-        return np.nan
-    base = math.log10(max(tail["rows"], 1.0) / max(tail["clusters"], 0.5))
-    return base + (score - tail["threshold"]) / (_scale(tail) * math.log(10.0))
-
-
-@kernel
-def _learn(tail: Any, score: float) -> None:
-    """Count the row; when a cluster of exceedances ends, its peak enters the tail."""
+def _learn(tail: Any, peaks: Float64, table: Float64, score: float) -> None:
+    """Count the row; when an excursion ends, its peak may enter the tail."""
     if tail["ready"] == 0 or score != score:
         return
+    _follow(tail, score)
+    if tail["open"] != 2:
+        return
+    peak = tail["peak"]
+    if peak > tail["threshold"]:
+        limit = math.log10(tail["rows"]) + WINSOR_DECADES
+        peak = min(peak, _score_at(tail, table, limit))
+    if _insert(tail, peaks, peak):
+        _lay_tail(tail, peaks, table)
+
+
+@kernel
+def _follow(tail: Any, score: float) -> None:
+    """Open, extend or end (``open`` = 2, until the next row) the excursion by one row."""
+    if tail["open"] == 2:
+        tail["open"] = 0
     tail["rows"] += 1.0
-    excess = score - tail["threshold"]
-    if excess > 0.0:
-        tail["below"] = 0
-        tail["peak"] = max(tail["peak"], excess)
-        return
-    tail["below"] += 1
-    if tail["below"] == tail["gap"] and tail["peak"] > 0.0:
-        peak = tail["peak"]
-        if tail["ready"] == 1:
-            base = math.log10(max(tail["rows"], 1.0) / max(tail["clusters"], 0.5))
-            most = max(WINSOR_LOG10_ROWS - base, 0.0) * _scale(tail) * math.log(10.0)
-            peak = min(peak, most)
-        tail["clusters"] += 1.0
-        tail["excess"] += peak
-        tail["peak"] = 0.0
+    above = score > tail["median"]
+    if above:
+        if tail["open"] == 0:
+            tail["open"] = 1
+            tail["peak"] = score
+            tail["length"] = 0
+        tail["peak"] = max(tail["peak"], score)
+        tail["length"] += 1
+    if tail["open"] == 1 and (not above or tail["length"] >= EXCURSION_ROWS):
+        tail["open"] = 2
 
 
 @kernel
-def _mean(rarity: Float64) -> float:
-    """Plain mean of the opinions there are, each capped; NaN where there is none."""
-    total = 0.0
-    count = 0
-    for j in range(rarity.size):
-        if rarity[j] == rarity[j]:
-            total += min(rarity[j], CAP_LOG10_ROWS)
-            count += 1
-    return total / count if count > 0 else np.nan
+def _insert(tail: Any, peaks: Float64, peak: float) -> bool:
+    """Count an excursion; True where its peak is among the largest ever (kept descending)."""
+    known = min(tail["excursions"], PEAKS)
+    tail["excursions"] += 1
+    if known == PEAKS and peak <= peaks[PEAKS - 1]:
+        return False
+    i = min(known, PEAKS - 1)
+    while i > 0 and peaks[i - 1] < peak:
+        peaks[i] = peaks[i - 1]
+        i -= 1
+    peaks[i] = peak
+    return True
+
+
+@kernel
+def _lay_tail(tail: Any, peaks: Float64, table: Float64) -> None:
+    """Posterior of the generalised Pareto tail on the grid, and its predictive survival."""
+    n = tail["excursions"]
+    k = min(PEAKS - 1, max(3, n // 2))
+    threshold = tail["median"]
+    if n <= 3:
+        k = n
+    elif k < n:
+        threshold = peaks[k]
+    mean = 0.0
+    for i in range(k):
+        mean += peaks[i] - threshold
+    mean = max((mean + 2.0 * tail["prior_scale"]) / (k + 2.0), 1e-12)
+    log_mean, log_prior = math.log(mean), math.log(tail["prior_scale"])
+    posterior = np.empty((_SHAPES.size, _LOG_SCALES.size))
+    best = -np.inf
+    for s in range(_SHAPES.size):
+        for q in range(_LOG_SCALES.size):
+            log_scale = log_mean + _LOG_SCALES[q]
+            value = -0.5 * (_SHAPES[s] / SHAPE_DEVIATION) ** 2
+            value -= 0.5 * ((log_scale - log_prior) / LOG_SCALE_DEVIATION) ** 2
+            for i in range(k):
+                value += _log_density(peaks[i] - threshold, _SHAPES[s], log_scale)
+            posterior[s, q] = value
+            best = max(best, value)
+    whole = 0.0
+    for s in range(_SHAPES.size):
+        for q in range(_LOG_SCALES.size):
+            posterior[s, q] = math.exp(posterior[s, q] - best)
+            whole += posterior[s, q]
+    for i in range(_KNOTS.size):
+        survival = 0.0
+        for s in range(_SHAPES.size):
+            for q in range(_LOG_SCALES.size):
+                e = _KNOTS[i] * math.exp(-_LOG_SCALES[q])
+                survival += posterior[s, q] * _survival(e, _SHAPES[s])
+        table[i] = -math.log10(max(survival / whole, 1e-30))
+    tail["threshold"] = threshold
+    tail["scale"] = mean
+    tail["count"] = max(k, 1)
+
+
+@kernel
+def _log_density(excess: float, shape: float, log_scale: float) -> float:
+    e = excess * math.exp(-log_scale)
+    if abs(shape) < 1e-9:
+        return -log_scale - e
+    t = 1.0 + shape * e
+    if t <= 1e-9:
+        return -1e300
+    return -log_scale - (1.0 + 1.0 / shape) * math.log(t)
+
+
+@kernel
+def _survival(e: float, shape: float) -> float:
+    if abs(shape) < 1e-9:
+        return math.exp(-e)
+    t = 1.0 + shape * e
+    return t ** (-1.0 / shape) if t > 0.0 else 0.0
+
+
+@kernel
+def _quantile(ordered: Float64, q: float) -> float:
+    position = q * (ordered.size - 1)
+    below = int(position)
+    above = min(below + 1, ordered.size - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])

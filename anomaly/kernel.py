@@ -28,8 +28,8 @@ _KERNELS: list[Any] = []  # every dispatcher, so that freeze() reaches them all
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` with the house flags.
 
-    ``error_model="numpy"`` (1/0 is inf, not an exception), no fast-math, the GIL released, cached on
-    disk. The undecorated function stays reachable as ``.py_func`` for the parity law.
+    ``error_model="numpy"`` (1/0 is inf, not an exception), no fast-math, the GIL released, cached
+    on disk. The undecorated function stays reachable as ``.py_func`` for the parity law.
     """
     return _compile(function, fastmath=False)
 

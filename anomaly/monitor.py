@@ -148,7 +148,8 @@ class Monitor:
     def conditions(self) -> list[Condition]:
         """The stated condition of every asset and sensor, assets in index order."""
         return announce.conditions(
-            self.registry, self._state["reference"], self._state["quality"]["tag_condition"]
+            self.registry, self._state["reference"],
+            self._state["quality"]["tag_watch"]["condition"],
         )
 
     # -- state --------------------------------------------------------------------------------
@@ -266,7 +267,9 @@ class Monitor:
                 column = np.full(w, np.nan)
                 run_fit(bound, config, self._state[_key(bound)], tags, a, rows, column)
                 score[:, j] = column
-        calibration.fit(*self._state["calibration"].values(), a, score)
+        calibration.fit(
+            *self._state["calibration"].values(), a, score, reference.inflation(rows)
+        )
         asset["ready"][a] = 1
 
     def _judge_ready(
@@ -275,15 +278,15 @@ class Monitor:
         m, k = len(rows), len(self._detectors)
         state = self._state["reference"]
         score, evidence = self._detect(rows)
-        rarity = np.empty((m, k))
+        units = np.empty((m, k))
         fused, period_s = np.empty(m), np.empty(m)
         calibration.step(
-            *self._state["calibration"].values(), rows.asset, score, rarity, fused, period_s
+            *self._state["calibration"].values(), rows.asset, score, units, fused, period_s
         )
         total = np.zeros_like(rows.x)
         lead = np.full(m, -1, np.int64)
         for j in range(k):
-            calibration.blame(rarity, evidence[j], total, lead, j)
+            calibration.blame(units, evidence[j], total, lead, j)
         period_s *= state["asset"]["interval_s"][rows.asset]
         judged.detector_score[place] = score
         judged.score[place] = fused
@@ -316,8 +319,14 @@ class Monitor:
             self._state["alerts"], WEEK_SECONDS / self.config.budget_per_week,
             self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
             self.registry.table, rows, period_s, level, lead, evidence,
-            asset["warm_up"][rows.asset], (number >= asset["muted"][rows.asset]).astype(np.int8),
+            asset["warm_up"][rows.asset], self._claim_seconds(rows, number),
         )
+
+    def _claim_seconds(self, rows: RowBatch, number: Int64) -> Float64:
+        """Rarest return period that the asset's history supports at each row; 0 = alerts muted."""
+        asset = self._state["reference"]["asset"]
+        supported = alerts.CLAIM_PER_ROW * (number + 1.0) * asset["interval_s"][rows.asset]
+        return np.where(number >= asset["muted"][rows.asset], supported, 0.0)
 
     # -- room ---------------------------------------------------------------------------------
 
