@@ -179,6 +179,14 @@ class Monitor:
         }
         return trimmed
 
+    def arrays(self) -> Mapping[str, State]:
+        """The state's own arrays, spare room included: to be read and let go, never to be kept.
+
+        For whoever writes the state out asset by asset; the next ``process`` may replace them.
+        """
+        self._make_room()
+        return self._state
+
     def load(self, state: Mapping[str, State]) -> None:
         """Replace the state by what :meth:`state` gave, for a registry with the same names.
 
