@@ -12,7 +12,7 @@ from anomaly.batches import Contribution
 from streams.report.charts import chart
 from streams.report.collector import Case
 from streams.report.view import LISTED, AssetView, View, style, title
-from streams.report.words import escape, number, percent, plural, rarity
+from streams.report.words import escape, percent, plural, rarity
 
 #: Sensors named with their share in a card.
 EVIDENCE = 6
@@ -81,7 +81,7 @@ def _card(view: View, asset: AssetView, case: Case) -> str:
         f'{escape(title(case))}</h4><span class="badge {style(case)}">{escape(case.severity)}'
         f'</span></div><p class="sentence" dir="auto">{escape(case.sentence)}</p>'
         f'<dl class="meta">{meta}</dl>'
-        f"{''.join(charts)}{_evidence(case.contributions)}</article>"
+        f"{''.join(charts)}{_evidence(view, asset, case.contributions)}</article>"
     )
 
 
@@ -102,15 +102,17 @@ def _worth(view: View, case: Case) -> str:
     return "near a failure, but not its first warning"
 
 
-def _evidence(contributions: Sequence[Contribution]) -> str:
+def _evidence(view: View, asset: AssetView, contributions: Sequence[Contribution]) -> str:
     if not contributions:
         return ""
     rows = "".join(
         f'<tr><td class="name"><bdi>{escape(part.sensor)}</bdi></td><td class="share">'
         '<svg aria-hidden="true"><rect class="track" width="100%" height="100%"/><rect '
         f'width="{100 * min(1.0, max(0.0, part.share)):.1f}%" height="100%"/></svg>'
-        f'<span>{percent(part.share)}</span></td><td class="n">{number(part.actual)}</td>'
-        f'<td class="n">{number(part.expected)}</td></tr>' for part in contributions[:EVIDENCE]
+        f'<span>{percent(part.share)}</span></td>'
+        f'<td class="n">{view.value(asset, part.sensor, part.actual)}</td>'
+        f'<td class="n">{view.value(asset, part.sensor, part.expected)}</td></tr>'
+        for part in contributions[:EVIDENCE]
     )
     left = len(contributions) - EVIDENCE
     more = ""

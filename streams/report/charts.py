@@ -130,9 +130,8 @@ def chart(spec: Chart) -> str:
     else:
         bottom, top, cut = _range(low, high, spec.band)
     band, edges = _bands(spec, bottom, top)
-    body = [band, _marks(spec), _grid(spec, bottom, top)]
+    body = [band, _marks(spec), _grid(spec, bottom, top), edges]
     body.append(f'<path class="signal" d="{_outline(spec, envelope, low, high, bottom, top)}"/>')
-    body.append(edges)
     body += [_stop(spec.span.at(t)) for t in spec.failures_ns if spec.span.overlaps(t, t)]
     note = spec.note
     if cut:
@@ -191,13 +190,18 @@ def lane(
     )
 
 
-def gauge(low: float, value: float, high: float, budget: float, unit: str) -> str:
-    """Promised against achieved on one scale: a dot, its 95 % interval, and the budget's line."""
+def gauge(
+    low: float, value: float, high: float, budget: float, told: tuple[str, str]
+) -> str:
+    """Promised against achieved on one scale: a dot, its 95 % interval, and the budget's line.
+
+    ``told`` are the budget and the achieved rate as the rest of the page writes them.
+    """
     top = 1.15 * max(budget, min(high, 4.0 * max(budget, value)), 1e-9)
     def at(rate: float) -> float:
         return 100.0 * min(1.0, rate / top)
-    described = (f"Achieved {number(value, 2)} {unit}, 95 % interval {number(low, 2)} to "
-                 f"{number(high, 2)}; promised at most {number(budget, 2)}.")
+    described = (f"Achieved {told[1]}, 95 % interval {number(low, 2)} to {number(high, 2)}; "
+                 f"promised at most {told[0]}.")
     over = '<path class="interval" d="M0 -5L6 0L0 5Z"/>' if high > top else ""
     return (
         f'<figure class="gauge"><svg role="img" aria-label="{escape(described)}">'
@@ -207,8 +211,8 @@ def gauge(low: float, value: float, high: float, budget: float, unit: str) -> st
         f'<svg x="{at(high):.2f}%" y="26" overflow="visible">{over}</svg>'
         f'<line class="budget" x1="{at(budget):.2f}%" x2="{at(budget):.2f}%" y1="12" y2="40"/>'
         f'<circle class="achieved" cx="{at(value):.2f}%" cy="26" r="5"/></svg>'
-        f'<span class="label" style="--at:{at(budget):.2f}%">promised {number(budget, 2)}</span>'
-        f'<span class="label under" style="--at:{at(value):.2f}%">achieved {number(value, 2)}'
+        f'<span class="label" style="--at:{at(budget):.2f}%">promised {told[0]}</span>'
+        f'<span class="label under" style="--at:{at(value):.2f}%">achieved {told[1]}'
         "</span></figure>"
     )
 
@@ -362,7 +366,7 @@ def _outline(
 
 
 def _bands(spec: Chart, bottom: float, top: float) -> tuple[str, str]:
-    """(what lies behind the signal, the lines before it)."""
+    """(the band itself, its edges and centre, which stay visible across the marks)."""
     shapes, edges, centres = [], [], []
     for piece in spec.band:
         if not spec.span.overlaps(piece.begin_ns, piece.end_ns) or piece.low != piece.low:

@@ -44,6 +44,8 @@ GAP_FACTOR = 10.0
 BAND_PIECES = 64
 #: Assets whose band is looked up in one batch, and the values kept for all of them together.
 BAND_LOOKUPS, BAND_VALUES = 32, 1 << 21
+#: With more sensors the monitor is not asked which assets are muted: its answer names all of them.
+MUTED_LOOKUP_TAGS = 100_000
 #: Rows sampled per batch to learn the usual spacing of rows.
 _SPACING_SAMPLE = 8192
 
@@ -130,6 +132,7 @@ _ASSET = np.dtype([
     ("judged_seconds", np.float64),  # time between judged rows, gaps left out
     ("log_step", np.float64), ("steps", np.int64),  # sum of ln(step ns) and their number
     ("gaps", np.int64), ("gap_seconds", np.float64),
+    ("alerting", np.int64),  # 1 once its alerts are no longer muted
 ])
 
 
@@ -149,8 +152,8 @@ class ReportCollector:
     clock : Clock
         ``Clock()`` for event time, ``Clock(row_ns)`` for a recording with a row counter.
     window : Window, optional
-        How far before a failure an alert counts. None: a fifth of the mean judged time per failure,
-        at most a week; the page says which.
+        How far before a failure an alert counts. None: a fifth of the mean judged time per failure
+        (half, where every machine fails once at most), at most a week; the page says which.
     """
 
     def __init__(
@@ -188,6 +191,7 @@ class ReportCollector:
         if len(outcome.rows):
             groups = grouped(outcome)
             self._make_room()
+            self._leave_out_muted(groups, monitor)
             self._count(groups)
             self.timeline.add(groups, self.registry)
             self._tail.append(outcome.rows)
@@ -239,6 +243,27 @@ class ReportCollector:
             grown = np.zeros(max(need, 2 * self.assets.size), _ASSET)
             grown[: self.assets.size] = self.assets
             self.assets = grown
+
+    def _leave_out_muted(self, groups: Groups, monitor: MonitorView) -> None:
+        """Rows scored while alerts are still muted are not judged: no alert could have come.
+
+        Only the monitor knows, and says so per asset as ``learning``; asked once per batch, and
+        only while an asset that has scores is not known to be beyond it.
+        """
+        asset = groups.asset[self.assets["alerting"][groups.asset] == 0]
+        scored = [
+            a for a in asset.tolist()
+            if groups.judged[groups.of(int(np.searchsorted(groups.asset, a)))].any()
+        ]
+        if not scored:
+            return
+        asked = monitor.conditions() if self.registry.tag_count <= MUTED_LOOKUP_TAGS else ()
+        muted = {item.asset for item in asked if not item.sensor and item.state == "learning"}
+        for a in scored:
+            if self.registry.assets[a] in muted:
+                groups.judged[groups.of(int(np.searchsorted(groups.asset, a)))] = False
+            else:
+                self.assets["alerting"][a] = 1
 
     def _count(self, groups: Groups) -> None:
         """Rows, spans, judged time and gaps of every asset of the batch."""

@@ -18,7 +18,7 @@ from streams.report.cards import asset_section
 from streams.report.charts import axis_data, gauge, lane, merged, x_labels
 from streams.report.collector import ReportCollector
 from streams.report.summary import Summary, Warned, summarise, warned_sentence
-from streams.report.view import AssetView, View
+from streams.report.view import View
 from streams.report.words import escape, listed, percent, plural, short
 
 #: Rows of the page's tables; the rest are counted.
@@ -82,8 +82,9 @@ def _gauge(summary: Summary) -> str:
         return ""
     scale = summary.clock.period_weeks
     low, high = (bound * scale for bound in evaluate.per_week_interval(count, seconds))
-    return gauge(low, evaluate.per_week(count, seconds) * scale, high,
-                 summary.budget_per_week * scale, summary.clock.period)
+    rate = evaluate.per_week(count, seconds)
+    told = (summary.clock.rate_number(summary.budget_per_week), summary.clock.rate_number(rate))
+    return gauge(low, rate * scale, high, summary.budget_per_week * scale, told)
 
 
 def _tiles(summary: Summary) -> str:
@@ -153,6 +154,9 @@ def _recall(summary: Summary, warned: Warned) -> str:
         f"{span}; one that was already standing does not. The price: "
         f"{clock.rate_number(summary.alerts_per_week)} alerts {clock.period} and machine, "
         f"{len(warned.false_alarms):,} of all {summary.alerts:,} false.</p>"
+        + ('<p class="note">Nobody said how early is early enough, so this window follows from the '
+           "recording's length; <code>horizon_seconds</code> in the section <code>[replay]</code> "
+           "of the configuration sets it.</p>" if warned.window_is_default else "")
     )
 
 
@@ -208,7 +212,9 @@ def _timeline(view: View) -> str:
         name = f"<bdi>{escape(asset.name)}</bdi>"
         if asset in view.detailed:
             name = f'<a href="#machine-{asset.index}">{name}</a>'
-        count = plural(len(asset.cases), "alert") if asset.cases else _no_alert(asset)
+        count = plural(len(asset.cases), "alert")
+        if not asset.cases:
+            count = "no alert" if counters["judged_rows"] else "never judged"
         rows.append(f'<div><span class="name" title="{escape(asset.name)}">{name}</span>'
                     f'<span class="count">{count}</span>{drawing}</div>')
     left = view.assets[len(view.lanes):]
@@ -222,10 +228,6 @@ def _timeline(view: View) -> str:
         f'<div class="lanes" data-zoom="page" {axis_data(view.span)}>{"".join(rows)}'
         f"<div>{x_labels(view.span)}</div></div>{more}</section>"
     )
-
-
-def _no_alert(asset: AssetView) -> str:
-    return f"{asset.state}, no alert" if asset.state in ("warming", "blind") else "no alert"
 
 
 def _legend(view: View) -> str:

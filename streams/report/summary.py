@@ -6,6 +6,7 @@ judged, how many alerts that is, and what chance alone would have reached.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from streams.report.collector import Case, Condition, ReportCollector, rank
 from streams.report.words import Clock, listed, plural, printable, short
 
 #: Without a window of the user's own, windows may cover this share of the judged time: wider ones
-#: would be hit by chance too often to mean anything …
-_WINDOW_SHARE = 0.2
+#: would be hit by chance too often to mean anything. Where every machine fails at most once, half
+#: of its life is what people mean by "before" …
+_WINDOW_SHARE, _WINDOW_SHARE_ONCE = 0.2, 0.5
 #: … and an alert more than a week ahead is not what stopped the line being a surprise.
 _WINDOW_LIMIT_SECONDS = evaluate.WEEK_SECONDS
 #: Alerts shortly after a failure are the failure being seen: this share of the window.
@@ -58,6 +60,7 @@ class Warned:
     """
 
     window: Window
+    window_is_default: bool
     leads: tuple[Lead, ...]
     reasons: tuple[str, ...]
     chance: float
@@ -218,22 +221,24 @@ class Summary:
 
     def _why(self) -> str:
         """The first few by name with their reason, or the reasons alone where there are many."""
-        def reason(item: Unjudged) -> str:
-            return f"{item.state} ({item.detail})" if item.detail else item.state
-
         if 0 < len(self.unjudged) <= 3:
             return listed([
                 (f"{short(item.sensor)} of " if item.sensor else "") + short(item.asset)
-                + f" is {reason(item)}" for item in self.unjudged
+                + f" is {_reasons([item])}" for item in self.unjudged
             ])
-        reasons = Counter(map(reason, self.unjudged))
-        return listed([told for told, _ in reasons.most_common(4)]) or "unknown"
+        alike: dict[str, list[Unjudged]] = {}
+        for item in self.unjudged:
+            alike.setdefault(item.state + _PROGRESS.sub("", item.detail), []).append(item)
+        told = sorted(alike.values(), key=len, reverse=True)
+        return listed([_reasons(items) for items in told]) or "unknown"
 
     def _rate(self, per_week: float, interval: tuple[float, float]) -> str:
         low, high = (self.clock.rate_number(bound) for bound in interval)
         return f"{self.clock.rate(per_week)} (95 % interval {low} to {high})"
 
 
+#: How far a warm-up has come, at the head of a condition's detail: ``213/500 rows``.
+_PROGRESS = re.compile(r"^(\d+)/(?=\d)")
 _REASONS = {
     "missing": "were empty", "not_finite": "were not finite numbers",
     "out_of_range": "were out of range", "duplicate": "were duplicates",
@@ -308,7 +313,7 @@ def _warned(collector: ReportCollector, cases: Sequence[Case], judged_seconds: f
             counters["first_ns"][index] <= failure.time_ns
         )
         (inside if known else outside).append(failure)
-    window = collector.window or _default_window(judged_seconds, len(inside))
+    window = collector.window or _default_window(judged_seconds, inside)
     judged_ns, seconds = {}, {}
     for name, index in place.items():
         if counters["judged_rows"][index]:
@@ -319,6 +324,7 @@ def _warned(collector: ReportCollector, cases: Sequence[Case], judged_seconds: f
     leads = evaluate.lead_times(raised, inside, window)
     return Warned(
         window=window,
+        window_is_default=collector.window is None,
         leads=tuple(leads),
         reasons=tuple(_reason(lead, window, judged_ns, collector.clock) for lead in leads),
         chance=evaluate.chance_recall(raised, inside, window, judged_ns),
@@ -328,8 +334,10 @@ def _warned(collector: ReportCollector, cases: Sequence[Case], judged_seconds: f
     )
 
 
-def _default_window(judged_seconds: float, failures: int) -> Window:
-    horizon = min(_WINDOW_LIMIT_SECONDS, _WINDOW_SHARE * judged_seconds / max(1, failures))
+def _default_window(judged_seconds: float, failures: Sequence[Failure]) -> Window:
+    once = len({failure.asset for failure in failures}) == len(failures)
+    share = _WINDOW_SHARE_ONCE if once else _WINDOW_SHARE
+    horizon = min(_WINDOW_LIMIT_SECONDS, share * judged_seconds / max(1, len(failures)))
     return Window(horizon, 0.0, _AFTERMATH_SHARE * horizon)
 
 
@@ -362,6 +370,15 @@ def _conditions(
     order = {state: place for place, state in enumerate(STATES)}
     counted = sorted(counts.items(), key=lambda item: order.get(item[0], len(order)))
     return tuple(counted), tuple(unjudged)
+
+
+def _reasons(items: Sequence[Unjudged]) -> str:
+    """One reason for items alike; how far each has come becomes a range."""
+    state, detail = items[0].state, items[0].detail
+    counts = [int(found[1]) for item in items if (found := _PROGRESS.match(item.detail))]
+    if counts and min(counts) < max(counts):
+        detail = _PROGRESS.sub(f"{min(counts):,} to {max(counts):,} of ", detail)
+    return f"{state} ({detail})" if detail else state
 
 
 def _verdict(interval: tuple[float, float], budget: float) -> str:

@@ -151,6 +151,16 @@ class View:
         drawn = [c for c in ranked if self.collector.timeline.tracked(asset.index, c)]
         return drawn[:SENSORS]
 
+    def value(self, asset: AssetView, sensor: str, value: float) -> str:
+        """A value of one sensor; what is nothing beside its whole range is told as 0."""
+        names = self.collector.registry.sensors[asset.index]
+        column = names.index(sensor) if sensor in names else len(names)
+        envelope = self.collector.timeline.envelope(asset.index, column)
+        if envelope is not None:
+            reach = max(abs(float(envelope.low.min())), abs(float(envelope.high.max())))
+            value = 0.0 if abs(value) < 1e-9 * reach else value
+        return number(value)
+
     def overview(self, asset: AssetView, column: int) -> Chart | None:
         """One sensor over the whole recording."""
         envelope = self.collector.timeline.envelope(asset.index, column)

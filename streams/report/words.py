@@ -108,17 +108,17 @@ def duration(seconds: float) -> str:
             if seconds * scale >= 1.0 or seconds == 0.0:
                 return f"{number(seconds * scale, 2)}{_NO_BREAK}{unit}"
         return f"{number(seconds * 1e9, 2)}{_NO_BREAK}ns"
-    for place, (unit, size) in enumerate(_UNITS):
-        if unit == "s":
-            break
-        lower_unit, lower_size = _UNITS[place + 1]
-        lower = round(seconds / lower_size)
-        per = round(size / lower_size)
-        if lower >= per:
-            whole, rest = divmod(lower, per)
-            text = f"{whole:,}{_NO_BREAK}{unit}"
-            return text + (f" {rest}{_NO_BREAK}{lower_unit}" if rest and whole < 100 else "")
-    return f"{round(seconds)}{_NO_BREAK}s"
+    place = next((p for p, (_, size) in enumerate(_UNITS) if seconds >= size), len(_UNITS) - 1)
+    unit, size = _UNITS[place]
+    if unit == "s":
+        return f"{round(seconds)}{_NO_BREAK}s" if round(seconds) < 60 else duration(60.0)
+    lower_unit, lower_size = _UNITS[place + 1]
+    lower = round(seconds / lower_size)
+    if place and lower * lower_size >= _UNITS[place - 1][1]:  # 59 min 59.7 s is an hour
+        return duration(lower * lower_size)
+    whole, rest = divmod(lower, round(size / lower_size))
+    text = f"{whole:,}{_NO_BREAK}{unit}"
+    return text + (f" {rest}{_NO_BREAK}{lower_unit}" if rest and whole < 100 else "")
 
 
 def rarity(seconds: float, clock: Clock) -> str:
