@@ -37,6 +37,7 @@ _SHAPE_SHIFT = 8
 _FIXED = ("cycle_seconds", "energy_per_cycle", "rejects")
 _SHAPES = ("min", "max", "rise", *(f"profile_{k + 1}" for k in range(PROFILE_BINS)))
 _SIGNALS = ("counter", "pulse", "state")
+_COUNTS, _PULSES = 0, 1
 
 State = dict[str, np.ndarray[Any, Any]]
 Records = npt.NDArray[np.void]
@@ -52,7 +53,7 @@ _ASSET_CYCLE = np.dtype([
     ("running", np.int64),  # 1 once a cycle's start is known
     ("start_ns", np.int64),
     ("serial", np.int64),
-    ("epoch", np.int64),  # times the clock was set back
+    ("epoch", np.int64),  # 1 + times the clock was set back
     ("usual_ns", np.int64),  # running median of the cycles' length
     ("broken", np.int64),  # cycles given up: clock set back, counter reset, too long
     *_COUNTER,
@@ -92,7 +93,8 @@ class Config:
     shape_sensors: tuple[str, ...] = ()
     """Sensors with further columns: min, max, rise (last - first), mean in eighths of the cycle."""
     shortest_seconds: float = 0.0
-    """A pulse or state that returns sooner is a bouncing contact and ends nothing."""
+    """A pulse or state that returns sooner is a bouncing contact and ends nothing; a counter that
+    says so was set by hand, which gives no row."""
     longest_seconds: float = 0.0
     """A longer cycle is a stop, not a cycle: no row, counted as broken. 0 = any length."""
     hold_seconds: float = 300.0
@@ -126,8 +128,10 @@ class Roles:
 
 def allocate(config: Config, assets: int, tags: int) -> State:
     """Fresh state: no cycle seen."""
+    rows = np.zeros(assets, _ASSET_CYCLE)
+    rows["epoch"] = 1  # a tag's is 0: nothing of it counts yet
     return {
-        "asset_row": np.zeros(assets, _ASSET_CYCLE),
+        "asset_row": rows,
         "tag_row": np.zeros(tags, _TAG_CYCLE),
         "tag_profile": np.zeros((tags, 2 * PROFILE_BINS if config.shape_sensors else 0)),
     }
@@ -204,13 +208,17 @@ def close_cycles(
             continue
         a, t, tag = asset[i], time_ns[i], table[asset[i], sensor[i]]
         cycle, own = asset_row[a], tag_row[tag]
-        if base[i] == RESTARTED:
+        behind = cycle["running"] == 1 and t < cycle["start_ns"]
+        if base[i] == RESTARTED and (behind or (
+            own["epoch"] == cycle["epoch"] and t <= own["last_ns"]
+        )):
+            behind = False
             cycle["epoch"] += 1
-            _give_up(cycle)
             cycle["primed"] = 0
+            _give_up(cycle)
         if own["epoch"] != cycle["epoch"]:
             own["epoch"], own["primed"], own["last_ns"] = cycle["epoch"], 0, _NEVER
-        if t <= own["last_ns"] or (cycle["running"] == 1 and t < cycle["start_ns"]):
+        if t <= own["last_ns"] or behind:
             reason[i] = DUPLICATE if t == own["last_ns"] else LATE
             continue
         own["last_ns"] = t
@@ -225,10 +233,10 @@ def close_cycles(
         if ended <= 0.0:
             continue
         length = (t - cycle["start_ns"]) / max(1.0, ended)
-        if cycle["running"] == 1 and ended == 1.0 and length < shortest_ns:
+        if cycle["running"] == 1 and length < shortest_ns and signal != _COUNTS:
             continue  # a bouncing contact
-        if cycle["running"] == 1 and (length < shortest_ns or 0 < longest_ns < length):
-            _give_up(cycle)
+        if length < shortest_ns or 0 < longest_ns < length:
+            _give_up(cycle)  # a counter set by hand, or a stop
         if cycle["running"] == 1:
             _write_cycle(
                 cycle, tag_row, tag_profile, roles, derived, table, a, t, ended, hold_ns, out_x, m)
@@ -263,14 +271,14 @@ def _learn_length(cycle: Record, length: int) -> None:
 @kernel
 def _cycles_ended(cycle: Record, signal: int, level: float, v: float) -> float:
     """Cycles that the cycle sensor's new value ends: 0, 1, a counter's k, or −1 = it was reset."""
-    if signal == 0:
+    if signal == _COUNTS:
         return float(_increase(cycle, v))
     before = cycle["level"]
     primed = cycle["primed"]
     cycle["primed"], cycle["level"] = 1, v
     if primed == 0:
         return 0.0
-    if signal == 1:
+    if signal == _PULSES:
         return 1.0 if before <= level < v else 0.0
     return 1.0 if v == level != before else 0.0
 
@@ -291,7 +299,7 @@ def _increase(counter: Record, v: float) -> float:
         counter["fell"] = 0
     elif step > 0.0:
         counter["fell"] = 0
-    reset = v < 0.5 * counter["level"]
+    reset = v < counter["level"] - 0.5 * abs(counter["level"])
     if reset:
         counter["fell"], counter["before"] = 1, counter["level"]
     counter["level"] = v
@@ -324,7 +332,7 @@ def _take(cycle: Record, own: Record, profile: Float64, role: int, t: int, v: fl
         own["held_ns"] = max(own["held_ns"], t - own["value_ns"])
     own["primed"], own["level"], own["value_ns"] = 1, v, t
     if role & _SHAPE and cycle["usual_ns"] > 0 and cycle["running"] == 1:
-        k = min(PROFILE_BINS - 1, PROFILE_BINS * (t - start) // cycle["usual_ns"])
+        k = min(PROFILE_BINS - 1, (t - start) // max(1, cycle["usual_ns"] // PROFILE_BINS))
         profile[k] += v
         profile[PROFILE_BINS + k] += 1.0
 

@@ -1,10 +1,11 @@
 """What the sensors and the clock themselves say, before anything is said about the machine.
 
-Two kernels live here. :func:`screen` looks at every reading: is the value usable, can the time be
-believed? :func:`watch` looks at every closed row: which sensor is stuck or silent, which asset was
-away? Bad data is never an exception: a reading gets a code from the closed list ``REASONS``, a
-sensor one from ``CONDITIONS``. Late and duplicate readings need to know which rows are still open,
-so ``windows`` finds them and writes their codes. No alert and no sentence is made here.
+:func:`run_screen` looks at every reading: is the value usable, can the time be believed?
+:func:`run_watch` looks at every closed row (its kernel is in ``watch.py``): which sensor is stuck
+or silent, which asset was away? Bad data is never an exception: a reading gets a code from the
+closed list ``REASONS``, a sensor one from ``CONDITIONS``. Late and duplicate readings need to know
+which rows are still open, so ``windows`` finds them and writes their codes. No alert and no
+sentence is made here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from anomaly import watch
 from anomaly.batches import Float64, Int8, Int64, ReadingBatch, RowBatch
+from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
 
 VERSION = 1
@@ -62,42 +64,45 @@ _CLOCK = np.dtype([
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Limits of what is believed.
-
-    Attributes
-    ----------
-    clock_jump_seconds : float
-        A time further beyond the asset's newest one than this, than 1000 of its usual intervals and
-        than twice the longest gap known of it, is quarantined.
-    lateness_seconds : float
-        A time further behind than this is a candidate for a restarted clock.
-    clock_rows : int
-        A doubted time base is accepted at this many consecutive ascending times on it.
-    learn_rows : int
-        Values of a sensor before anything is said about it.
-    stuck_rows, silent_rows : int
-        Shortest run of equal, or of missing, values that can be a finding.
-    stuck_seconds, silent_seconds, gap_seconds : float
-        Shortest standstill of a sensor, absence of a sensor or absence of an asset that can be a
-        finding, in event time.
-    overdue_seconds : float
-        > 0: also find an asset away when the partition's newest row time has moved on by this much
-        (and by more than usual for the asset). 0 = only when its next row arrives.
-    false_findings_per_week : float
-        Expected false findings per sensor and week if runs came by chance alone.
-    """
+    """Limits of what is believed, and of what is said of sensors."""
 
     clock_jump_seconds: float = 86_400.0
+    """A time further ahead is doubted; a day, unless 1000 usual intervals or twice the longest gap
+    known of the asset are more: a night's stop is no jump."""
     lateness_seconds: float = 0.0
+    """A time further behind than this may be a clock that was set back; 0 = any."""
     clock_rows: int = 8
+    """Consecutive ascending times at which a doubted time base is accepted; fewer would follow a
+    burst of wrong times, more would lose rows after a real gap."""
     learn_rows: int = 200
+    """Values of a sensor before anything is said of it: enough to have seen its usual runs."""
     stuck_rows: int = 60
+    """Shortest run of equal values that can be a finding, however lively the sensor."""
     stuck_seconds: float = 60.0
+    """Shortest standstill that can be a finding, in event time: for sensors read very fast."""
     silent_rows: int = 20
+    """Fewest rows of the asset without the sensor that can be a finding."""
     silent_seconds: float = 60.0
+    """Shortest absence of a sensor that can be a finding, in event time."""
     gap_seconds: float = 600.0
+    """Shortest absence of a whole asset that can be a finding, in event time."""
     overdue_seconds: float = 0.0
+    """Above 0: an asset is also found away when the newest row of the partition is this much past
+    its own last one, and past what is usual for it. 0 = only when its next row arrives."""
     false_findings_per_week: float = 1e-3
+    """False findings per sensor and week, if runs came by chance alone; a thousand sensors then
+    cost one a week."""
+
+    def __post_init__(self) -> None:
+        for name in ("clock_rows", "learn_rows", "stuck_rows", "silent_rows"):
+            if not 1 <= getattr(self, name) <= 1_000_000:
+                raise ConfigError(f"{name}: must be 1 to 1000000, got {getattr(self, name)}")
+        for name in ("clock_jump_seconds", "lateness_seconds", "stuck_seconds", "silent_seconds",
+                     "gap_seconds", "overdue_seconds"):
+            if not 0.0 <= getattr(self, name) <= 366 * 86_400:
+                raise ConfigError(f"{name}: must be 0 to 366 days, got {getattr(self, name)}")
+        if not self.false_findings_per_week > 0.0:
+            raise ConfigError("false_findings_per_week: must be above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _GAP_LIMIT_NS = 45 * 86_400 * 10**9
 _WEEK_NS = 7 * 86_400 * 10**9
 _LONG_AGO = -(1 << 62)
 _LEARNED = 4  # the first learn_rows * this many changes tell whether a sensor takes many values
+_MANY_BITS = 32  # of the bitmap's 64: some 44 distinct values
 _RESTING = 4  # a run of stuck_rows / this many rows is a rest, and may be the machine's
 _AT_AN_END = 20.0  # how much longer a run at an end of the range must be to be odd,
 _REST_NS = 4 * 86_400 * 10**9  # and how long at least: a long weekend
@@ -89,9 +90,9 @@ def watch(
         before_ns = asset_watch[a]["last_ns"]
         count = _arrive(asset_watch, a, t, gap_ns, i, count, out)
         if overdue_ns > 0:
+            asset_watch[a]["stream_ns"] = max(newest, t)
             count = _find_overdue(asset_watch, newest, t, overdue_ns, i, count, out)
             newest = max(newest, t)
-            asset_watch[a]["stream_ns"] = newest
         resting = 0
         for c in range(width):
             tag = table[a, c]
@@ -112,7 +113,7 @@ def watch(
                     silent_ns, false_per_week)
             else:
                 after = _take_value(own, v, bits[i, c], before_ns, learn_rows)
-                if _RESTING * own["run"] >= stuck_rows and _lively(own, learn_rows):
+                if after != STUCK and _rests(own, learn_rows, stuck_rows):
                     resting += 1
             if after != condition:
                 own["condition"] = after
@@ -179,14 +180,15 @@ def _take_nothing(
 
 
 @kernel
-def _lively(own: Record, learn_rows: int) -> bool:
-    """Whether standing still would be odd: rarely still before this run, and of many values.
+def _rests(own: Record, learn_rows: int, stuck_rows: int) -> bool:
+    """Whether a lively sensor stands still: one that rarely did before, and of many values.
 
     A valve position, a set-point or a coarse counter may stand still for as long as it likes.
     """
-    earlier = own["changes"] + own["still"] + 2 - own["run"]
+    earlier = own["changes"] + own["still"] + 1 - own["run"]
     return bool(
-        earlier >= learn_rows and 2 * own["changes"] >= earlier and _bits(own["bitmap"]) >= 32)
+        own["run"] > 1 and _RESTING * own["run"] >= stuck_rows and earlier >= learn_rows
+        and 2 * own["changes"] >= earlier and _bits(own["bitmap"]) >= _MANY_BITS)
 
 
 @kernel
@@ -205,12 +207,12 @@ def _find_stuck(
         if tag < 0:
             break
         own = tag_watch[tag]
-        if _RESTING * own["run"] < stuck_rows or own["absent"] > 0 or not _lively(own, learn_rows):
+        if own["condition"] != OK or own["absent"] > 0 or not _rests(own, learn_rows, stuck_rows):
             continue
         own["alone"] += 1
-        if own["condition"] != OK or own["run"] < stuck_rows:
+        if own["run"] < stuck_rows:
             continue
-        earlier = own["changes"] + own["still"] + 2 - own["run"]
+        earlier = own["changes"] + own["still"] + 1 - own["run"]
         limit = _run_limit(
             own["longest_run"], own["changes"], earlier, interval, false_per_week)
         least_ns = stuck_ns

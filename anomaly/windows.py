@@ -208,12 +208,14 @@ def close_instants(
         if base[i] == DOUBTED:
             i += 1
             continue
-        if is_open[a] == 1 and (t > begun[a] or base[i] == RESTARTED):
+        newest = begun[a] if is_open[a] == 1 else closed[a]
+        restarted = base[i] == RESTARTED and t <= newest
+        if is_open[a] == 1 and (t > begun[a] or restarted):
             _write_instant(tag_row, table, a, serial[a], out_x, m)
             out_asset[m], out_time[m], out_closed_at[m] = a, begun[a], i
             m += 1
             is_open[a], closed[a] = 0, begun[a]
-        if base[i] == RESTARTED:
+        if restarted:
             closed[a] = _NEVER
         if t <= closed[a] or (is_open[a] == 1 and t < begun[a]):
             before = abs(seen[table[a, sensor[i]]])
@@ -224,9 +226,8 @@ def close_instants(
             is_open[a], begun[a] = 1, t
             serial[a] += 1
         row = serial[a]
-        closing = False
         # The row at t is open: take all its readings that stand together.
-        while not closing and i < asset.size and asset[i] == a and time_ns[i] == t:
+        while True:
             tag = table[a, sensor[i]]
             if abs(seen[tag]) == row:
                 reason[i] = DUPLICATE
@@ -236,6 +237,8 @@ def close_instants(
                 seen[tag], held[tag] = row, value[i]
             closing = closes[i]
             i += 1
+            if closing or i == asset.size or asset[i] != a or time_ns[i] != t or base[i] != SAME:
+                break
         if closing:
             _write_instant(tag_row, table, a, row, out_x, m)
             out_asset[m], out_time[m], out_closed_at[m] = a, t, i - 1
@@ -278,12 +281,14 @@ def close_spans(
         if base[i] == DOUBTED:
             continue
         a, t, tag = asset[i], time_ns[i], table[asset[i], sensor[i]]
-        if is_open[a] == 1 and (t - begun[a] >= span_ns or base[i] == RESTARTED):
+        newest = begun[a] if is_open[a] == 1 else closed[a] + span_ns
+        restarted = base[i] == RESTARTED and t < newest
+        if is_open[a] == 1 and (t - begun[a] >= span_ns or restarted):
             _write_span(tag_row, table, a, serial[a], out_x, m)
             out_asset[m], out_time[m], out_closed_at[m] = a, begun[a] + span_ns, i
             m += 1
             is_open[a], closed[a] = 0, begun[a]
-        if base[i] == RESTARTED:
+        if restarted:
             closed[a] = _NEVER
         if is_open[a] == 0:
             window = t // span_ns * span_ns
@@ -293,7 +298,8 @@ def close_spans(
             is_open[a], begun[a] = 1, window
             serial[a] += 1
         elif t < begun[a]:
-            reason[i] = DUPLICATE if seen[tag] == serial[a] - 1 and last_ns[tag] == t else LATE
+            before = serial[a] > 1 and seen[tag] == serial[a] - 1
+            reason[i] = DUPLICATE if before and last_ns[tag] == t else LATE
             continue
         if seen[tag] == serial[a]:
             if t <= last_ns[tag]:
