@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import SettingsError
+from streams.kafka_settings import HealthSettings, KafkaSettings, WebhookSettings
 
 if typing.TYPE_CHECKING:
     from anomaly.config import MonitorConfig
@@ -91,7 +92,10 @@ class ReplaySettings:
             raise ValueError("minimum_seconds: must not exceed horizon_seconds")
 
 
-TABLES: dict[str, Any] = {"input": InputSettings, "replay": ReplaySettings}
+TABLES: dict[str, Any] = {
+    "input": InputSettings, "replay": ReplaySettings, "kafka": KafkaSettings,
+    "webhook": WebhookSettings, "health": HealthSettings,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,9 @@ class Settings:
     monitor: MonitorConfig
     input: InputSettings = field(default_factory=InputSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    webhook: WebhookSettings = field(default_factory=WebhookSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
 
 
 @dataclass(slots=True)
@@ -172,7 +179,9 @@ def _layers(
     for name in sorted(given):
         if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             dotted = name[len(PREFIX):].lower().replace("__", ".")
-            yield _Layer(f"environment variable {name}", _nested(dotted, _scalar(given[name])))
+            secret = dotted.endswith("password")  # never to be read as a number
+            value = given[name] if secret else _scalar(given[name])
+            yield _Layer(f"environment variable {name}", _nested(dotted, value))
     for dotted, value in command_line.items():
         yield _Layer("command line", _nested(dotted, value))
 
@@ -237,7 +246,7 @@ def _built(merged: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         monitor = config.parse(engine)
     except ConfigError as error:
         raise SettingsError(_with_origin(str(error), origins)) from error
-    return Settings(monitor, own["input"], own["replay"])
+    return Settings(monitor, **own)
 
 
 def _table(name: str, values: object, origins: Mapping[str, str]) -> Any:
@@ -265,15 +274,16 @@ def _value(kind: Any, value: object, path: str, origins: Mapping[str, str]) -> o
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if kind is str and isinstance(value, str):
+    if kind in (str, bool) and isinstance(value, kind):
         return value
     if typing.get_origin(kind) is tuple:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
             return tuple(items)
     expected = "a list of texts" if typing.get_origin(kind) is tuple else {
-        float: "a number", int: "a whole number", str: "text"}[kind]
-    raise SettingsError(_with_origin(f"{path}: expected {expected}, got {value!r}", origins))
+        float: "a number", int: "a whole number", str: "text", bool: "true or false"}[kind]
+    shown = "something else" if path.endswith("password") else repr(value)
+    raise SettingsError(_with_origin(f"{path}: expected {expected}, got {shown}", origins))
 
 
 def _with_origin(message: str, origins: Mapping[str, str]) -> str:

@@ -1,0 +1,196 @@
+"""What the live service must be told: broker, topics, timing, security, webhook, health.
+
+Values and their checks only; ``settings.py`` reads them from file, environment and flags. Secrets
+never appear in a ``repr``; a password is better given as a file than as a value.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streams.errors import SettingsError
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """The broker, the topics and how the service behaves towards them."""
+
+    bootstrap_servers: tuple[str, ...] = ()
+    """``host:port`` of one or more brokers; the one setting that has no default."""
+    topic: str = ""
+    """Where the readings are; keyed by asset. Needed."""
+    group: str = "andon"
+    """Consumer group. Stable: it names the state, too, and KEDA scales on its lag."""
+    worker: str = ""
+    """A stable name of this process (static membership): a restart then moves no partitions. Two
+    processes with one name fence each other."""
+    alerts_topic: str = "andon.alerts"
+    dead_letter_topic: str = "andon.dead-letters"
+    late_topic: str = "andon.late"
+    commands_topic: str = "andon.commands"
+    scores_topic: str = ""
+    """Every row's score, one message a row; empty = none are sent."""
+    state_topic: str = ""
+    """Compacted, with as many partitions as ``topic``; empty = GROUP.state."""
+    create_topics: bool = True
+    """Create our own topics where they are missing; never the input."""
+    replication: int = -1
+    """Copies of a topic that is created; -1 = the broker's default."""
+    start: str = "earliest"
+    """Where a partition without any state begins: ``earliest`` or ``latest``."""
+    commit_seconds: float = 2.0
+    """Longest time between commits of a position when no alert fires; an alert commits at once."""
+    checkpoint_seconds: float = 30.0
+    """Longest time between checkpoints of the state; what was read since then is read again after
+    a crash. Shorter = quicker back, more written."""
+    checkpoint_messages: int = 500_000
+    """Messages of a partition after which its state is checkpointed at the latest."""
+    poll_messages: int = 4000
+    """Most messages handled between two commits of an alert."""
+    message_limit_bytes: int = 1_000_000
+    """Larger messages become dead letters before they are parsed."""
+    session_seconds: float = 10.0
+    """A worker silent for so long loses its partitions."""
+    transaction_seconds: float = 15.0
+    """A transaction older than this is aborted by the broker."""
+    asset_limit: int = 100_000
+    """Assets of one partition; readings of more become dead letters."""
+    tag_limit: int = 1_000_000
+    """Asset and sensor pairs of one partition; readings of more become dead letters."""
+    asset_field: str = "asset"
+    sensor_field: str = "sensor"
+    time_field: str = "ts"
+    value_field: str = "value"
+    values_field: str = "values"
+    security_protocol: str = "PLAINTEXT"
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; there is no falling back to a weaker one."""
+    sasl_mechanism: str = ""
+    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    password_file: str = ""
+    """File with the password and nothing else; preferred over ``password``."""
+    ca_file: str = ""
+    """PEM of the authority that signed the brokers' certificates; empty = the system's."""
+    certificate_file: str = ""
+    """PEM of our own certificate, where the broker wants one."""
+    key_file: str = ""
+
+    def __post_init__(self) -> None:
+        _one_of(self.start, "start", ("earliest", "latest"))
+        _one_of(self.security_protocol, "security_protocol", _PROTOCOLS)
+        if self.security_protocol.startswith("SASL"):
+            _one_of(self.sasl_mechanism, "sasl_mechanism", _MECHANISMS)
+            if not self.username:
+                raise ValueError("username: is needed for SASL")
+        if self.password and self.password_file:
+            raise ValueError("password: give password or password_file, not both")
+        for name in ("commit_seconds", "checkpoint_seconds", "session_seconds",
+                     "transaction_seconds"):
+            if not 0.01 <= getattr(self, name) <= 3600:
+                raise ValueError(f"{name}: must be between 0.01 and 3600")
+        if self.poll_messages < 1 or self.checkpoint_messages < 1:
+            raise ValueError("poll_messages: must be at least 1")
+
+    @property
+    def state_topic_name(self) -> str:
+        """The state topic's name, default applied."""
+        return self.state_topic or f"{self.group}.state"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """Where fired and resolved alerts are posted, if anywhere."""
+
+    url: str = ""
+    """http or https; empty = no webhook."""
+    states: tuple[str, ...] = ("firing", "resolved")
+    timeout_seconds: float = 5.0
+    retry_seconds: float = 300.0
+    """Longest pause between two tries; it grows up to this. Nothing is given up."""
+    token_file: str = ""
+    """File whose content is sent as a bearer token."""
+
+    def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError("url: must start with http:// or https://")
+        if not 0.1 <= self.timeout_seconds <= 300 or not 0.1 <= self.retry_seconds <= 86_400:
+            raise ValueError("timeout_seconds: must be between 0.1 and 300")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """Where ``/live``, ``/ready`` and ``/metrics`` are served."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 = nothing is served."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65_536:
+            raise ValueError("port: must be between 0 and 65535")
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """What every client of ours passes to kafka-python to reach the broker.
+
+    Raises
+    ------
+    SettingsError
+        No broker named, or a secret or certificate that cannot be read.
+    """
+    if not kafka.bootstrap_servers:
+        raise SettingsError("kafka.bootstrap_servers: names no broker (host:port)")
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(kafka.bootstrap_servers),
+        "security_protocol": kafka.security_protocol,
+        "client_id": f"andon-{kafka.worker or kafka.group}",
+    }
+    if kafka.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _context(kafka)
+    if kafka.security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.username,
+            "sasl_plain_password": _password(kafka),
+        }
+    return options
+
+
+def read_secret(path: str, setting: str) -> str:
+    """A secret from its file, without the newline that editors leave behind."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{setting}: {path} cannot be read: {error}") from None
+
+
+def _password(kafka: KafkaSettings) -> str:
+    if kafka.password_file:
+        return read_secret(kafka.password_file, "kafka.password_file")
+    if not kafka.password:
+        raise SettingsError("kafka.password_file: SASL needs a password")
+    return kafka.password
+
+
+def _context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """TLS 1.2 or newer, host names checked."""
+    try:
+        context = ssl.create_default_context(cafile=kafka.ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if kafka.certificate_file:
+            context.load_cert_chain(kafka.certificate_file, kafka.key_file or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"kafka.ca_file: certificates cannot be used: {error}") from None
+    return context
+
+
+def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
