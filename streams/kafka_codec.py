@@ -1,0 +1,494 @@
+"""Kafka messages to columns: the five shapes that people send, told apart message by message.
+
+``{"asset","sensor","ts","value"}`` (one reading), ``{"asset","ts","values":{…}}`` (a wide row),
+either of them with lists (columnar), Arrow IPC streams, and the United Manufacturing Hub's topic
+keys. Each message says by itself what it is, so a decision never depends on what came before it: a
+restart decodes the same bytes to the same columns. What was recognised is counted for whoever wants
+to say so. What cannot be used gets one reason from :data:`REASONS`; bytes are never lost
+here, because the caller still has them. No broker and no clock: time comes from the message only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from anomaly.batches import Int64, ReadingBatch, reading_batch
+from anomaly.errors import CapacityError
+from anomaly.registry import NAME_LENGTH_LIMIT, Registry
+from streams import kafka_arrow
+from streams.instants import UnreadableTime, to_nanoseconds
+
+#: Closed list: why a message was not understood -> what it means.
+REASONS = {
+    "tombstone": "messages without a value",
+    "empty": "messages of no bytes",
+    "too_large": "messages above the size limit",
+    "too_deep": "JSON nested deeper than the limit",
+    "malformed_json": "messages that are not JSON",
+    "malformed_arrow": "messages that are no usable Arrow IPC stream",
+    "unknown_shape": "JSON that is none of the known shapes",
+    "no_asset": "readings without an asset",
+    "no_sensor": "readings without a sensor",
+    "no_time": "readings without a time",
+    "unreadable_time": "times that cannot be read",
+    "not_a_number": "values that are no numbers",
+    "no_values": "rows without any value",
+    "columns_differ": "columns of different lengths",
+    "name_too_long": "names longer than the limit",
+    "too_many_readings": "messages with more readings than the limit",
+    "too_many_names": "assets or sensors beyond the limit",
+}
+
+#: Readings are handed on in batches of about this many; results do not depend on it.
+READINGS_PER_BATCH = 1 << 16
+
+_UMH = b"umh.v1."
+
+
+class Message(Protocol):
+    """What the codec needs of a broker's record."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What the sender calls things."""
+
+    asset: str = "asset"
+    sensor: str = "sensor"
+    time: str = "ts"
+    value: str = "value"
+    values: str = "values"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused before it is parsed, so that no message can exhaust the process."""
+
+    message_bytes: int = 1 << 20
+    depth: int = 8
+    readings: int = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Some consecutive messages as readings.
+
+    Attributes
+    ----------
+    first, end : int
+        The messages ``first:end`` of the sequence given are in here.
+    readings : ReadingBatch
+    message : int64[n]
+        Message (index in the sequence given) that each reading came with, ascending.
+    dead : tuple of (int, str)
+        Messages that could not be used, with their reason.
+    """
+
+    first: int
+    end: int
+    readings: ReadingBatch
+    message: Int64
+    dead: tuple[tuple[int, str], ...]
+
+
+class Unusable(Exception):
+    """A message that cannot be used; ``reason`` is a key of :data:`REASONS`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Decoder:
+    """Messages of one partition to readings over its registry.
+
+    Attributes
+    ----------
+    shapes, units : Counter
+        Messages by recognised shape, and by the unit their times were in.
+    masked : int
+        Values within otherwise good rows that were no numbers and count as missing.
+    renamed : set of int
+        Assets that got a new name (their own or a sensor's) since someone cleared this set.
+    """
+
+    def __init__(
+        self, registry: Registry, fields: Fields | None = None, limits: Limits | None = None
+    ) -> None:
+        self.registry = registry
+        self.shapes: Counter[str] = Counter()
+        self.units: Counter[str] = Counter()
+        self.masked = 0
+        self.renamed: set[int] = set()
+        self._fields = fields or Fields()
+        self._limits = limits or Limits()
+        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_envelope(self._fields))
+        self._tags: dict[tuple[str, str], tuple[int, int]] = {}
+        self._columns = _Columns()
+
+    def decode(self, messages: Sequence[Message]) -> Iterator[Decoded]:
+        """The messages in order, in one or more batches that end at a message's end."""
+        columns, dead, first = self._columns, [], 0
+        for i, message in enumerate(messages):
+            start = len(columns.value)
+            try:
+                self._message(message)
+                columns.message.extend([i] * (len(columns.value) - start))
+            except Unusable as unusable:
+                columns.cut(start)
+                dead.append((i, unusable.reason))
+            except CapacityError:
+                columns.cut(start)
+                dead.append((i, "too_many_names"))
+            if len(columns.value) >= READINGS_PER_BATCH:
+                yield columns.taken(first, i + 1, dead)
+                dead, first = [], i + 1
+        if first < len(messages):
+            yield columns.taken(first, len(messages), dead)
+
+    def _message(self, message: Message) -> None:
+        value = message.value
+        if value is None:
+            raise Unusable("tombstone")
+        if not value:
+            raise Unusable("empty")
+        if len(value) > self._limits.message_bytes:
+            raise Unusable("too_large")
+        if kafka_arrow.looks_like(value):
+            self._arrow(message.key, value)
+            return
+        self._check_depth(value)
+        if message.key is not None and message.key.startswith(_UMH):
+            self._umh(message.key, value)
+            return
+        try:
+            found = self._json.decode(value)
+        except (msgspec.ValidationError, RecursionError):
+            self._mistyped(message.key, value)
+            return
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Unusable("malformed_json") from None
+        asset, time = found.asset, found.time
+        tag = self._tags.get((asset, found.sensor)) if type(asset) is str else None
+        if tag is not None and type(found.value) is float and type(time) is not list and (
+            found.values is None
+        ):  # the usual case of a known sensor's reading, by itself: most messages are one
+            time_ns = self._time(time)
+            self._columns.add(tag[0], tag[1], time_ns, found.value, False)
+            self.shapes["single readings"] += 1
+            return
+        self._envelope(message.key, asset, found.sensor, time, found.value, found.values)
+
+    # -- shapes ---------------------------------------------------------------------------------
+
+    def _envelope(
+        self, key: bytes | None, asset: Any, sensor: Any, time: Any, value: Any, values: Any
+    ) -> None:
+        if values is not None:
+            if isinstance(time, list):
+                self._columnar_wide(key, asset, time, values)
+            else:
+                self._wide(self._asset_name(asset, key), time, values)
+        elif isinstance(time, list) or isinstance(value, list):
+            self._columnar_long(key, asset, sensor, time, value)
+        else:
+            if value is msgspec.UNSET:
+                raise Unusable("unknown_shape" if time is None and sensor is None else "no_values")
+            if isinstance(asset, list) or isinstance(sensor, list):
+                raise Unusable("columns_differ")
+            name = self._asset_name(asset, key)
+            if sensor is None or sensor == "":
+                raise Unusable("no_sensor")
+            time_ns = self._time(time)
+            a, c = self._tag(name, sensor)
+            self._columns.add(a, c, time_ns, math.nan if value is None else value, False)
+            self.shapes["single readings"] += 1
+
+    def _wide(self, asset: str, time: Any, values: Mapping[str, Any]) -> None:
+        time_ns = self._time(time)
+        if not values:
+            raise Unusable("no_values")
+        last = len(values) - 1
+        for i, (sensor, value) in enumerate(values.items()):
+            if isinstance(value, list):
+                raise Unusable("columns_differ")
+            a, c = self._tag(asset, sensor)
+            self._columns.add(a, c, time_ns, math.nan if value is None else value, i == last)
+        self.shapes["wide rows"] += 1
+
+    def _columnar_wide(
+        self, key: bytes | None, asset: Any, time: list[Any], values: Mapping[str, Any]
+    ) -> None:
+        rows = len(time)
+        assets = self._asset_names(asset, key, rows)
+        if not values or not rows:
+            raise Unusable("no_values")
+        if any(not isinstance(v, list) or len(v) != rows for v in values.values()):
+            raise Unusable("columns_differ")
+        self._check_readings(rows * len(values))
+        times = [self._time(t) for t in time]
+        last = len(values) - 1
+        for r, (name, time_ns) in enumerate(zip(assets, times, strict=True)):
+            for i, (sensor, column) in enumerate(values.items()):
+                a, c = self._tag(name, sensor)
+                value = column[r]
+                self._columns.add(a, c, time_ns, math.nan if value is None else value, i == last)
+        self.shapes["columnar wide rows"] += 1
+
+    def _columnar_long(
+        self, key: bytes | None, asset: Any, sensor: Any, time: Any, value: Any
+    ) -> None:
+        if not isinstance(value, list) or not isinstance(time, list) or len(value) != len(time):
+            raise Unusable("columns_differ")
+        rows = len(value)
+        if not rows:
+            raise Unusable("no_values")
+        self._check_readings(rows)
+        assets = self._asset_names(asset, key, rows)
+        if sensor is None:
+            raise Unusable("no_sensor")
+        sensors = sensor if isinstance(sensor, list) else [sensor] * rows
+        if len(sensors) != rows:
+            raise Unusable("columns_differ")
+        for name, column, t, v in zip(assets, sensors, time, value, strict=True):
+            time_ns = self._time(t)
+            a, c = self._tag(name, column)
+            self._columns.add(a, c, time_ns, math.nan if v is None else v, False)
+        self.shapes["columnar readings"] += 1
+
+    def _umh(self, key: bytes, value: bytes) -> None:
+        """``umh.v1.<location>.<_contract>.<name>`` as key, ``{"timestamp_ms", name: value}``."""
+        parts = _text(key).split(".")[2:]
+        contract = next((i for i, part in enumerate(parts) if part.startswith("_")), -1)
+        if contract < 1:
+            raise Unusable("no_asset")
+        asset, name = ".".join(parts[:contract]), ".".join(parts[contract + 1:])
+        body = _plain(value)
+        if "timestamp_ms" not in body:
+            raise Unusable("no_time")
+        time_ns = self._time(body.pop("timestamp_ms"))
+        if not body:
+            raise Unusable("no_values")
+        for field, content in body.items():
+            if content is not None and not _is_number(content):
+                raise Unusable("not_a_number")
+            sensor = name if field == "value" else f"{name}.{field}" if name else field
+            if not sensor:
+                raise Unusable("no_sensor")
+            a, c = self._tag(asset, sensor)
+            self._columns.add(a, c, time_ns, math.nan if content is None else content, False)
+        self.shapes["United Manufacturing Hub"] += 1
+
+    def _arrow(self, key: bytes | None, value: bytes) -> None:
+        try:
+            table = kafka_arrow.read(value, self._limits.readings, self._fields)
+        except kafka_arrow.ArrowProblem as problem:
+            raise Unusable(problem.reason) from None
+        names = table.assets if table.assets is not None else [self._asset_name(None, key)]
+        for name in names:
+            self._check_name(name, "no_asset")
+        for sensor in table.sensors:
+            self._check_name(sensor, "no_sensor")
+        self._columns.add_table(table, names, self._tag)
+        self.units.update(table.units)
+        self.shapes["Arrow IPC"] += 1
+
+    def _mistyped(self, key: bytes | None, value: bytes) -> None:
+        """JSON whose fields have unexpected types: find the reason; save what a wide row has."""
+        body = _plain(value)
+        f = self._fields
+        asset, sensor, time = body.get(f.asset), body.get(f.sensor), body.get(f.time)
+        values = body.get(f.values)
+        if isinstance(time, bool) or (time is not None and not isinstance(
+                time, int | float | str | list)):
+            raise Unusable("unreadable_time")
+        if asset is not None and not isinstance(asset, str | list):
+            raise Unusable("no_asset")
+        if sensor is not None and not isinstance(sensor, str | list):
+            raise Unusable("no_sensor")
+        if isinstance(values, dict) and not isinstance(time, list):
+            good = {name: v if v is None or _is_number(v) else None for name, v in values.items()}
+            bad = sum(v is not None and good[name] is None for name, v in values.items())
+            if bad == len(values):
+                raise Unusable("not_a_number")
+            self._wide(self._asset_name(asset, key), time, good)
+            self.masked += bad
+            return
+        raise Unusable("not_a_number" if f.value in body or values is not None else "unknown_shape")
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _tag(self, asset: str, sensor: str) -> tuple[int, int]:
+        found = self._tags.get((asset, sensor))
+        if found is None:
+            self._check_name(asset, "no_asset")
+            self._check_name(sensor, "no_sensor")
+            a = self.registry.asset(asset)
+            self.renamed.add(a)
+            found = self._tags[asset, sensor] = a, self.registry.column(a, sensor)
+        return found
+
+    def _check_name(self, name: object, reason: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise Unusable(reason)
+        if len(name) > NAME_LENGTH_LIMIT:
+            raise Unusable("name_too_long")
+
+    def _asset_name(self, asset: Any, key: bytes | None) -> str:
+        """The asset as sent; a message without one is about the asset that is its key."""
+        if isinstance(asset, list):
+            raise Unusable("columns_differ")
+        if asset is None and key is not None:
+            asset = _text(key)
+        if not asset:
+            raise Unusable("no_asset")
+        return str(asset)
+
+    def _asset_names(self, asset: Any, key: bytes | None, rows: int) -> list[str]:
+        if not isinstance(asset, list):
+            return [self._asset_name(asset, key)] * rows
+        if len(asset) != rows:
+            raise Unusable("columns_differ")
+        return asset
+
+    def _time(self, time: Any) -> int:
+        if time is None or time == "":
+            raise Unusable("no_time")
+        try:
+            time_ns, unit = to_nanoseconds(time)
+        except UnreadableTime:
+            raise Unusable("unreadable_time") from None
+        self.units[unit] += 1
+        return time_ns
+
+    def _check_readings(self, readings: int) -> None:
+        if readings > self._limits.readings:
+            raise Unusable("too_many_readings")
+
+    def _check_depth(self, value: bytes) -> None:
+        """Refuse deep nesting; few brackets in all are proof enough that it is not deep."""
+        limit = self._limits.depth
+        if value.count(b"[") + value.count(b"{") <= limit:
+            return
+        if _depth(value) > limit:
+            raise Unusable("too_deep")
+
+
+class _Columns:
+    """The batch being collected; Python lists, because messages are parsed one by one."""
+
+    def __init__(self) -> None:
+        self.asset: list[int] = []
+        self.sensor: list[int] = []
+        self.time_ns: list[int] = []
+        self.value: list[float] = []
+        self.closes: list[bool] = []
+        self.message: list[int] = []
+
+    def add(self, asset: int, sensor: int, time_ns: int, value: float, closes: bool) -> None:
+        self.asset.append(asset)
+        self.sensor.append(sensor)
+        self.time_ns.append(time_ns)
+        self.value.append(value)
+        self.closes.append(closes)
+
+    def add_table(self, table: kafka_arrow.Table, names: Sequence[str], tag: Any) -> None:
+        """Readings of an Arrow message: codes of names become tags, the rest are whole columns."""
+        pairs, inverse = np.unique(
+            np.stack([table.asset_code, table.sensor_code]), axis=1, return_inverse=True)
+        first = np.full(pairs.shape[1], inverse.size, np.int64)
+        np.minimum.at(first, inverse.reshape(-1), np.arange(inverse.size))
+        tags = np.zeros((pairs.shape[1], 2), np.int64)
+        for k in np.argsort(first).tolist():  # registered in the order of appearance
+            tags[k] = tag(names[int(pairs[0, k])], table.sensors[int(pairs[1, k])])
+        chosen = tags[inverse.reshape(-1)]
+        self.asset.extend(chosen[:, 0].tolist())
+        self.sensor.extend(chosen[:, 1].tolist())
+        self.time_ns.extend(table.time_ns.tolist())
+        self.value.extend(table.value.tolist())
+        self.closes.extend(table.closes.tolist())
+
+    def cut(self, length: int) -> None:
+        """Forget what a message had added before it turned out to be unusable."""
+        for column in (self.asset, self.sensor, self.time_ns, self.value, self.closes):
+            del column[length:]
+
+    def taken(self, first: int, end: int, dead: Sequence[tuple[int, str]]) -> Decoded:
+        """The batch so far, and start anew."""
+        readings = reading_batch(self.asset, self.sensor, self.time_ns, self.value, self.closes)
+        decoded = Decoded(first, end, readings, np.array(self.message, np.int64), tuple(dead))
+        self.cut(0)
+        self.message.clear()
+        return decoded
+
+
+def _envelope(fields: Fields) -> type[msgspec.Struct]:
+    """The struct that all JSON shapes share; ``value`` tells null from absent."""
+    number = float | None
+    time = int | float | str | list[int | float | str] | None
+    return msgspec.defstruct(
+        "Envelope",
+        [("asset", str | list[str] | None, None), ("sensor", str | list[str] | None, None),
+         ("time", time, None), ("value", number | list[number] | msgspec.UnsetType, msgspec.UNSET),
+         ("values", dict[str, number | list[number]] | None, None)],
+        rename={"asset": fields.asset, "sensor": fields.sensor, "time": fields.time,
+                "value": fields.value, "values": fields.values},
+        gc=False,
+    )
+
+
+def _plain(value: bytes) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(value)
+    except RecursionError:
+        raise Unusable("too_deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unusable("malformed_json") from None
+    if not isinstance(body, dict):
+        raise Unusable("unknown_shape")
+    return body
+
+
+def _text(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise Unusable("no_asset") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _depth(value: bytes) -> int:
+    """Deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    quoted = escaped = False
+    for byte in value:
+        if quoted:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                quoted = False
+        elif byte == 0x22:
+            quoted = True
+        elif byte in (0x5B, 0x7B):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in (0x5D, 0x7D):
+            depth -= 1
+    return deepest
