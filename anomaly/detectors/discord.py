@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
-from anomaly.detectors.reference import State
+from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, learned_scale, learns, memory_weight
 
@@ -222,7 +222,8 @@ def _moments(block: Float64, slot: int, window: int, long_run: float) -> tuple[f
     mu /= window
     spread = 0.0
     for p in range(window):
-        spread += (block[slot - p if slot >= p else slot - p + block.size] - mu) ** 2
+        apart = block[slot - p if slot >= p else slot - p + block.size] - mu
+        spread += apart * apart  # not ** 2: plain Python's power may differ in the last bit
     spread /= window
     # Where the sensor has been flat for all its life, the softening is what rounding could leave.
     soft = SOFTENING * long_run + 1e-12 * (spread + mu * mu) + 1e-200

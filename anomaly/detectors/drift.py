@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
-from anomaly.detectors.reference import State, fit_reference
+from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, memory_weight, robust_reference
 

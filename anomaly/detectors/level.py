@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
-from anomaly.detectors.reference import State, fit_reference
+from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, robust_reference
 
@@ -91,7 +91,8 @@ def step(
                 weight = weights[k]
                 mean = tag_mean[t, k] + weight * (z - tag_mean[t, k])
                 # Variance of the mean of independent z of variance 1: sum of squared weights.
-                variance = (1.0 - weight) ** 2 * tag_variance[t, k] + weight * weight
+                kept = 1.0 - weight
+                variance = kept * kept * tag_variance[t, k] + weight * weight
                 square = mean * mean / variance
                 total[k] += square
                 part += square

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
-from anomaly.detectors.reference import State
+from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, learned_scale, learns
 
@@ -137,8 +137,9 @@ def _slide(
     # What rounding can leave in the sums is no difference: a constant column has t = 0.
     if difference <= 1e-12 * abs(offset):
         return 0.0
-    newer_variance = max(newer_square / n - (newer_sum / n) ** 2, 0.0)
-    older_variance = max(older_square / n - (older_sum / n) ** 2, 0.0)
+    newer_mean, older_mean = newer_sum / n, older_sum / n
+    newer_variance = max(newer_square / n - newer_mean * newer_mean, 0.0)
+    older_variance = max(older_square / n - older_mean * older_mean, 0.0)
     pooled = 0.5 * (newer_variance + older_variance) + softening * own["variance"]
     # t = |difference of means| / √(2 · pooled / n), without dividing by a pooled variance of 0
     square = difference * difference * n
@@ -162,8 +163,8 @@ def _sum_again(tag: npt.NDArray[np.void], tag_ring: Float64, t: int, n: int) -> 
     older_sum = older_square = newer_sum = newer_square = 0.0
     for k in range(n):
         older_sum += tag_ring[t, k]
-        older_square += tag_ring[t, k] ** 2
+        older_square += tag_ring[t, k] * tag_ring[t, k]
         newer_sum += tag_ring[t, n + k]
-        newer_square += tag_ring[t, n + k] ** 2
+        newer_square += tag_ring[t, n + k] * tag_ring[t, n + k]
     own["older_sum"], own["older_square"] = older_sum, older_square
     own["newer_sum"], own["newer_square"] = newer_sum, newer_square

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
-from anomaly.detectors.reference import State
+from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, clip, learned_scale, learns, memory_weight
 
