@@ -1,0 +1,304 @@
+"""``andon replay``: what would the program have said about these recordings? Wiring and words.
+
+Files in, ``alerts.jsonl``, scores, ``rejected.jsonl`` and ``report.html`` out, through the same
+loop as the live service. Deterministic: the same input gives the same bytes. Everything that is
+said to a person about how their file was understood is said here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from anomaly.config import parse_budget
+from anomaly.errors import ConfigError
+from anomaly.evaluate import Failure, Window
+from anomaly.monitor import Monitor
+from anomaly.registry import Registry
+from streams import settings as settings_module
+from streams.codec import FrameDecoder
+from streams.errors import EXIT_OK, InputError, OutputError, UsageError
+from streams.failures import read_failures
+from streams.layout import Layout, RowFormat
+from streams.progress import Progress
+from streams.recordings import Recording, open_recording
+from streams.rejections import Rejections
+from streams.report.collector import ReportCollector
+from streams.report.words import Clock as ToldClock
+from streams.service import Lane, SystemClock, run
+from streams.settings import Settings
+from streams.sinks import AlertFile, ReportSink, ScoreFile, Sink
+from streams.sources import FileSource
+from streams.times import NumberFormat
+
+#: Descriptions of files printed one by one; of more, only the first ones are.
+_DESCRIBED_FILES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """The command line of ``andon replay``; None and "" = not given."""
+
+    files: tuple[Path, ...]
+    out: Path
+    scores: Path | None = None
+    config: Path | None = None
+    warm_up_rows: int | None = None
+    budget: str | None = None
+    failures: Path | None = None
+    asset_column: str = ""
+    time_column: str = ""
+    report: bool = True
+    quiet: bool = False
+
+
+def replay(options: ReplayOptions, stdout: TextIO, stderr: TextIO) -> int:
+    """Replay recordings; returns the exit code.
+
+    Raises
+    ------
+    StreamsError
+        Before anything is written, except ``InputError`` for a file that turns out to be damaged
+        further on: then the outputs hold what came before.
+    """
+    settings = _settings(options)
+    recordings = [open_recording(path, settings.input) for path in options.files]
+    failures = _failures(options, settings, recordings)
+    _check_outputs(options)
+    if not options.quiet:
+        for text in _understood(recordings):
+            stderr.write(f"{text}\n")
+        stderr.flush()
+    session = _Session(options, settings, recordings, failures)
+    damage = session.run(stderr)
+    if not options.quiet:
+        for text in session.lines():
+            stdout.write(f"{text}\n")
+    if damage is not None:
+        raise damage
+    return EXIT_OK
+
+
+class _Session:
+    """Everything that lives from the first row to the summary."""
+
+    def __init__(
+        self, options: ReplayOptions, settings: Settings, recordings: Sequence[Recording],
+        failures: Sequence[Failure],
+    ) -> None:
+        self.options = options
+        self.recordings = recordings
+        self.registry = Registry()
+        self.monitor = Monitor(settings.monitor, self.registry)
+        self.rejections = Rejections(settings.replay.rejected_sample)
+        self.decoder = FrameDecoder(
+            self.registry, self.rejections, options.warm_up_rows or 0
+        )
+        self.source = FileSource(recordings)
+        self.clock = SystemClock()
+        self.progress: Progress | None = None
+        self.collector = ReportCollector(
+            self.registry, settings.monitor.budget_per_week, failures, _title(options.files),
+            _told_clock([recording.layout for recording in recordings]), _window(settings),
+        )
+        self.outputs: list[Path] = []
+
+    def run(self, stderr: TextIO) -> InputError | None:
+        """Pass everything through and write every file; a damaged input is returned, not raised."""
+        options = self.options
+        damage: InputError | None = None
+        started = self.clock.seconds()
+        with ExitStack() as stack:
+            sinks = self._open_sinks(stack, stderr)
+            try:
+                run(self.source, lambda _: Lane(self.monitor, self.decoder), sinks, self.clock)
+            except InputError as error:
+                damage = error
+        self.seconds = self.clock.seconds() - started
+        self._write("rejected.jsonl", self.rejections.write)
+        if options.report:
+            self._write("report.html", self.collector.write)
+        return damage
+
+    def lines(self) -> list[str]:
+        """The summary: what was read, what was said, what it is worth, where it is."""
+        summary = self.collector.summary()
+        rate = self.collector.readings / max(self.seconds, 1e-9)
+        found = [
+            f"Read {self.source.rows:,} rows with {self.collector.readings:,} readings from "
+            f"{_title(self.options.files)} in {self.seconds:.1f} s ({rate:,.0f} readings/s).",
+            f"Understood as {'; '.join([*_description(self.recordings[0]), *self._notes()])}.",
+            *summary.lines(),
+        ]
+        if summary.warned is not None and summary.warned.outside:
+            found.append(f"{len(summary.warned.outside)} of the failures given are of an asset or "
+                         "a time that the recording lacks, and were not judged.")
+        rejected = "; ".join(self.rejections.describe())
+        found.append(f"Not usable as read: {rejected} (examples in rejected.jsonl)." if rejected
+                     else "Nothing was unusable as read.")
+        if self.options.warm_up_rows and self.options.warm_up_rows > self.source.rows:
+            found.append(f"The input ended within the warm-up of {self.options.warm_up_rows:,} "
+                         "rows: nothing could be judged.")
+        found.append(f"Sensors: {conditions_in_words(self.monitor)}.")
+        found.append(f"Written: {', '.join(str(path) for path in self.outputs)}.")
+        return found
+
+    def _notes(self) -> list[str]:
+        return [*self.recordings[0].layout.notes, *self.decoder.time_notes()]
+
+    def _write(self, name: str, write: Callable[[Path], None]) -> None:
+        path = self.options.out / name
+        try:
+            write(path)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        self.outputs.append(path)
+
+    def _open_sinks(self, stack: ExitStack, stderr: TextIO) -> list[Sink]:
+        options = self.options
+        sinks: list[Sink] = []
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+            alerts = options.out / "alerts.jsonl"
+            sinks.append(AlertFile(alerts))
+            self.outputs.append(alerts)
+            if options.scores is not None:
+                options.scores.parent.mkdir(parents=True, exist_ok=True)
+                sinks.append(ScoreFile(options.scores, self.registry))
+                self.outputs.append(options.scores)
+        except OSError as error:
+            raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error
+        if options.report or not options.quiet:
+            sinks.append(ReportSink(self.collector))
+        if not options.quiet:
+            sinks.append(Progress(stderr, lambda: self.source.fraction, self.clock))
+        for sink in sinks:
+            stack.callback(sink.close)
+        return sinks
+
+
+def conditions_in_words(monitor: Monitor) -> str:
+    """How many sensors are trusted, warming or blind, and why those that are not are not."""
+    sensors = [item for item in monitor.conditions() if item.sensor]
+    counts = Counter(item.state for item in sensors)
+    reasons: dict[str, Counter[str]] = {}
+    for item in sensors:
+        if item.detail:
+            reasons.setdefault(item.state, Counter())[item.detail] += 1
+    parts = []
+    for state, count in counts.most_common():
+        why = [reason for reason, _ in reasons.get(state, Counter()).most_common(2)]
+        parts.append(f"{count:,} {state}" + (f" ({'; '.join(why)})" if why else ""))
+    return ", ".join(parts) or "none"
+
+
+def _settings(options: ReplayOptions) -> Settings:
+    """The settings with what the command line says laid over them."""
+    given: dict[str, object] = {}
+    if options.budget is not None:
+        try:
+            parse_budget(options.budget)
+        except ConfigError as error:
+            raise UsageError(f"--budget: {str(error).removeprefix('budget: ')}") from error
+        given["budget"] = options.budget
+    if options.asset_column:
+        given["input.asset_column"] = options.asset_column
+    if options.time_column:
+        given["input.time_column"] = options.time_column
+    found = settings_module.load(options.config, given)
+    if options.warm_up_rows is None:
+        return found
+    # The warm-up ends where the user says, not where an asset has had enough rows by itself.
+    rows = max(options.warm_up_rows, found.monitor.minimum_warm_up_rows)
+    return dataclasses.replace(
+        found, monitor=dataclasses.replace(found.monitor, warm_up_rows=rows)
+    )
+
+
+def _failures(
+    options: ReplayOptions, settings: Settings, recordings: Sequence[Recording]
+) -> list[Failure]:
+    if options.failures is None:
+        return []
+    layouts = [recording.layout for recording in recordings]
+    assets = {layout.asset for layout in layouts}
+    if any(layout.asset_column is not None for layout in layouts):
+        assets = set()
+    return read_failures(options.failures, settings.input, assets)
+
+
+def _check_outputs(options: ReplayOptions) -> None:
+    """Refuse what would destroy an input or cannot be a file."""
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"--out {options.out}: this is a file; name a directory")
+    if options.scores is None:
+        return
+    if options.scores.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"--scores {options.scores}: the name must end in .parquet or .csv")
+    if options.scores.is_dir():
+        raise UsageError(f"--scores {options.scores}: this is a directory")
+    if options.scores.resolve() in {path.resolve() for path in options.files}:
+        raise UsageError(f"--scores {options.scores}: this is one of the inputs")
+
+
+def _understood(recordings: Sequence[Recording]) -> list[str]:
+    """How the files were understood, one line for each of the first, then for other ones."""
+    lines: list[str] = []
+    seen: set[tuple[str, ...]] = set()
+    more = 0
+    for recording in recordings:
+        said = (*_description(recording), *recording.layout.notes)
+        same = (*_description(recording, with_asset=False), *recording.layout.notes)
+        if len(lines) < _DESCRIBED_FILES or same not in seen:
+            lines.append(f"{recording.path}: {'; '.join(said)}")
+        else:
+            more += 1
+        seen.add(same)
+    if more:
+        lines.append(f"… and {more} more {'files' if more > 1 else 'file'} like these")
+    return lines
+
+
+def _description(recording: Recording, with_asset: bool = True) -> list[str]:
+    layout = recording.layout
+    if layout.is_long:
+        assert layout.sensor_column is not None
+        assert layout.value_column is not None
+        shape = (f"long, one reading per row (sensor {layout.names[layout.sensor_column]!r}, "
+                 f"value {layout.names[layout.value_column]!r})")
+    else:
+        count = len(layout.sensors)
+        shape = f"wide, {count:,} {'sensor' if count == 1 else 'sensors'}"
+    parts = [recording.format, shape, f"time: {layout.describe_time()}"]
+    if layout.asset_column is not None:
+        parts.append(f"asset column {layout.names[layout.asset_column]!r}")
+    elif with_asset:
+        parts.append(f"one asset, {layout.asset!r}")
+    return parts
+
+
+def _title(files: Sequence[Path]) -> str:
+    more = len(files) - 1
+    return files[0].name + (f" and {more} more {'files' if more > 1 else 'file'}" if more else "")
+
+
+def _told_clock(layouts: Sequence[Layout]) -> ToldClock:
+    """Tell rows rather than dates where no file has a clock."""
+    if not all(layout.counts_rows for layout in layouts):
+        return ToldClock()
+    form = layouts[0].time
+    if isinstance(form, RowFormat):
+        return ToldClock(form.step_ns)
+    return ToldClock(form.unit_ns) if isinstance(form, NumberFormat) else ToldClock()
+
+
+def _window(settings: Settings) -> Window | None:
+    given = settings.replay
+    if not given.horizon_seconds:
+        return None
+    return Window(given.horizon_seconds, given.minimum_seconds, given.aftermath_seconds)
