@@ -1,0 +1,206 @@
+"""The command line: ``andon COMMAND …``. Wiring only; every command lives in a module of its own.
+
+A command's modules are imported when it is chosen, so that ``andon --help`` is as fast as Python.
+Exit codes: 0 done, 1 a finding (an input that cannot be used, a lint finding), 2 wrong usage,
+78 a setting that cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.errors import (
+    EXIT_FINDING,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    StreamsError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what it is for, its options, and what runs it."""
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code.
+
+    Every error that the program raises on purpose ends as one line on standard error. Anything
+    else is a bug and shows its traceback.
+    """
+    try:
+        return _run(arguments)
+    except StreamsError as error:
+        print(f"andon: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("andon: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left: nothing to complain about
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _run(arguments: Sequence[str]) -> int:
+    chosen = arguments[0] if arguments else ""
+    parser = argparse.ArgumentParser(
+        prog="andon",
+        description="The lamp over a production line that lights before the line has to stop.",
+        epilog="andon COMMAND --help tells a command's options. Start with: andon demo",
+    )
+    parser.add_argument("--version", action="store_true", help="say the version, and stop")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.summary, description=command.summary)
+        if name == chosen:  # another command's options may cost imports
+            command.add_arguments(sub)
+    parsed = parser.parse_args(arguments)
+    if parsed.version:
+        return _version(parsed)
+    if parsed.command is None:
+        parser.print_help()
+        return EXIT_OK
+    return _guarded(COMMANDS[parsed.command], parsed)
+
+
+def _guarded(command: Command, parsed: argparse.Namespace) -> int:
+    """Run the command; the engine's own errors become lines too."""
+    from anomaly.errors import AnomalyError
+
+    try:
+        return command.run(parsed)
+    except AnomalyError as error:
+        print(f"andon: {error}", file=sys.stderr)
+        return EXIT_FINDING
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full or vanished disk in the middle of the work
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"andon: {where}{error.strerror or error}", file=sys.stderr)
+        return EXIT_FINDING
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE",
+                        help="CSV (also compressed) or Parquet, wide or long")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="where alerts.jsonl, report.html and rejected.jsonl go")
+    parser.add_argument("--scores", type=Path, metavar="FILE",
+                        help="one line per input row, .parquet or .csv")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings, TOML")
+    parser.add_argument("--warm-up", type=_positive, metavar="ROWS",
+                        help="rows of the file to learn from before anything is judged")
+    parser.add_argument("--budget", metavar='"N/PERIOD"',
+                        help='false alarms accepted per machine, such as "1/week" (the default)')
+    parser.add_argument("--failures", type=Path, metavar="FILE",
+                        help="CSV of asset, time[, kind]: tells how early each was announced")
+    parser.add_argument("--asset-column", default="", metavar="NAME")
+    parser.add_argument("--time-column", default="", metavar="NAME")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from streams.replay import ReplayOptions, replay
+
+    options = ReplayOptions(
+        files=tuple(parsed.files), out=parsed.out, scores=parsed.scores, config=parsed.config,
+        warm_up_rows=parsed.warm_up, budget=parsed.budget, failures=parsed.failures,
+        asset_column=parsed.asset_column, time_column=parsed.time_column,
+        report=not parsed.no_report, quiet=parsed.quiet,
+    )
+    return replay(options, sys.stdout, sys.stderr)
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("andon-out"), metavar="DIR",
+                        help="where the alerts and the report go (default andon-out)")
+    parser.add_argument("--seed", type=int, default=0, help="another shift (default 0)")
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from streams.demo import demo
+
+    return demo(parsed.out, parsed.seed, sys.stdout, sys.stderr)
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    from streams import simulate
+
+    simulate.add_arguments(parser)
+
+
+def _simulate(parsed: argparse.Namespace) -> int:
+    from streams import simulate
+
+    return simulate.run(parsed)
+
+
+def _lint_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, TOML")
+
+
+def _lint(parsed: argparse.Namespace) -> int:
+    from streams.settings import findings
+
+    found = findings(parsed.config)
+    for finding in found:
+        print(finding)
+    if found:
+        return EXIT_FINDING
+    print(f"{parsed.config}: no findings")
+    return EXIT_OK
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """A command without options."""
+
+
+def _version(parsed: argparse.Namespace) -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"andon {version('andon')}")
+    except PackageNotFoundError:
+        print("andon (not installed: run from its sources)")
+    return EXIT_OK
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
+
+
+COMMANDS = {
+    "replay": Command("judge recordings: alerts, scores and a report",
+                      _replay_arguments, _replay),
+    "demo": Command("watch a simulated shift and its alerts as they come",
+                    _demo_arguments, _demo),
+    "simulate": Command("write a simulated recording, with faults if wanted",
+                        _simulate_arguments, _simulate),
+    "lint": Command("check settings without connecting to anything",
+                    _lint_arguments, _lint),
+    "version": Command("say the version", _no_arguments, _version),
+}
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,237 @@
+"""``andon demo``: a simulated shift through the real service loop, as fast as the machine can.
+
+No broker, no container, no configuration. The line and its troubles come from ``simulate``; what
+happens to their readings is exactly what happens to real ones: same loop, same engine, same sinks,
+only source and clock are others. At the end the truth, which the engine never saw, is laid beside
+what was said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from anomaly.batches import Alert, Int64, reading_batch
+from anomaly.config import MonitorConfig
+from anomaly.evaluate import Failure
+from anomaly.monitor import Monitor
+from anomaly.registry import Registry
+from streams.codec import Batch
+from streams.errors import EXIT_OK, OutputError, UsageError
+from streams.progress import Progress
+from streams.report.collector import Case, ReportCollector
+from streams.report.words import duration
+from streams.service import Lane, SystemClock, run
+from streams.simulate import Chunk, Injection, LineConfig, demo_recording, simulate
+from streams.simulation.injections import failure_seconds
+from streams.sinks import AlertFile, AlertPrinter, ReportSink, Sink
+from streams.times import iso
+
+#: Healthy time at the shift's beginning: what the engine learns from before it judges.
+LEARNING_SECONDS = 5_400.0
+#: Simulated time handed over at once; alerts are printed at least this often.
+CHUNK_SECONDS = 300.0
+#: Measured quantities. Totals that only ever grow (parts, energy) and the state code are left out:
+#: they are for counting, and a detector of levels would only learn that they rise.
+COLUMNS = ("power_kilowatts", "current_amperes", "motor_celsius", "bearing_celsius",
+           "vibration_millimetres_per_second", "pressure_bar", "cycle_seconds")
+#: An alert this long after a trouble has ended is still about it.
+_AFTERMATH_SECONDS = 900.0
+
+
+class SimulatedClock:
+    """The time in the simulated hall: where the source has got to."""
+
+    def __init__(self, start_ns: int) -> None:
+        self.time_ns = start_ns
+
+    def seconds(self) -> float:
+        """Seconds since 1970 in the hall."""
+        return self.time_ns / 1e9
+
+
+class SimulatedSource:
+    """Chunks of the simulated line; moves the clock as it hands them over."""
+
+    def __init__(
+        self, config: LineConfig, injections: Sequence[Injection], clock: SimulatedClock
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._chunks = simulate(config, injections, chunk_seconds=CHUNK_SECONDS)
+        self._rows = 0
+
+    @property
+    def fraction(self) -> float:
+        """How much of the shift is over, 0..1."""
+        passed = (self._clock.time_ns - self._config.start_time_ns) / 1e9
+        return passed / self._config.duration_seconds
+
+    def poll(self) -> Mapping[int, Chunk] | None:
+        """The next minutes of the shift; None when it is over."""
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            return None
+        self._rows += chunk.time_ns.size
+        self._clock.time_ns = int(chunk.time_ns.max())
+        return {0: chunk}
+
+    def positions(self) -> Mapping[int, Mapping[str, object]]:
+        """``{"row": n}``: n rows have been handed over."""
+        return {0: {"row": self._rows}}
+
+    def commit(self) -> None:
+        """A simulation has nothing to give back."""
+
+
+class ChunkDecoder:
+    """Wide rows of the simulator as batches; the warm-up ends after ``learning_rows`` of them."""
+
+    def __init__(self, registry: Registry, names: Sequence[str], learning_rows: int) -> None:
+        self._registry = registry
+        self._names = names
+        self._learning_rows = learning_rows
+        self._rows = 0
+
+    def decode(self, chunk: Chunk) -> Iterator[Batch]:
+        """The chunk's rows in order, cut where the warm-up ends."""
+        total, start = chunk.time_ns.size, 0
+        while start < total:
+            left = self._learning_rows - self._rows
+            end = start + left if 0 < left < total - start else total
+            yield self._batch(chunk, slice(start, end))
+            start = end
+
+    def _batch(self, chunk: Chunk, part: slice) -> Batch:
+        position, time_ns, value = chunk.asset[part], chunk.time_ns[part], chunk.values[part]
+        index = np.full(len(self._names), -1, np.int64)
+        for used in np.unique(position).tolist():
+            index[used] = self._registry.asset(self._names[used])
+            self._registry.columns(int(index[used]), chunk.columns)
+        asset: Int64 = index[position]
+        rows, width = value.shape
+        closes = np.zeros((rows, width), np.bool_)
+        closes[:, -1] = True
+        readings = reading_batch(
+            np.repeat(asset, width), np.tile(np.arange(width), rows), np.repeat(time_ns, width),
+            value.ravel(), closes.ravel(),
+        )
+        first_row = self._rows
+        self._rows += rows
+        return Batch(readings, first_row, time_ns, asset, np.arange(rows), width,
+                     self._rows == self._learning_rows)
+
+
+def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
+    """Run the demo; returns the exit code.
+
+    Raises
+    ------
+    UsageError
+        A negative seed, or ``out`` is a file.
+    OutputError
+        ``out`` cannot be written to.
+    """
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: must be 0 or more")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: this is a file; name a directory")
+    config, injections = demo_recording(seed)
+    config = dataclasses.replace(config, columns=COLUMNS)
+    names = [station.name for station in config.stations]
+    hours = config.duration_seconds / 3600.0
+    stdout.write(
+        f"A simulated shift of {hours:g} hours on a line of {len(names)} stations "
+        f"({', '.join(names)}), judged as it happens.\nUntil "
+        f"{_clock_time(config.start_time_ns + round(LEARNING_SECONDS * 1e9))} the engine learns "
+        "what is usual; then troubles begin that it knows nothing of.\n\n"
+    )
+    stdout.flush()
+    registry = Registry()
+    learning_rows = round(LEARNING_SECONDS / config.row_interval_seconds)
+    monitor = Monitor(MonitorConfig(warm_up_rows=learning_rows), registry)
+    failures = _failures(config, injections)
+    collector = ReportCollector(
+        registry, monitor.config.budget_per_week, failures, "A simulated shift"
+    )
+    clock = SimulatedClock(config.start_time_ns)
+    source = SimulatedSource(config, injections, clock)
+    system_clock = SystemClock()
+    started = system_clock.seconds()
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            alert_file = AlertFile(out / "alerts.jsonl")
+        except OSError as error:
+            raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error
+        progress = Progress(stderr, lambda: source.fraction, system_clock)
+
+        def say(alert: Alert) -> None:
+            progress.hide()
+            stdout.write(f"{_clock_time(alert.time_ns)}  {alert.sentence}\n")
+            stdout.flush()
+
+        sinks: list[Sink] = [alert_file, AlertPrinter(say), ReportSink(collector), progress]
+        for sink in sinks:
+            stack.callback(sink.close)
+        decoder = ChunkDecoder(registry, names, learning_rows * len(names))
+        run(source, lambda _: Lane(monitor, decoder), sinks, clock)
+    seconds = system_clock.seconds() - started
+    report = out / "report.html"
+    collector.write(report)
+    lines = ["", "What really happened, and what was said about it:",
+             *_verdicts(config, injections, list(collector.cases.values())), "",
+             *collector.summary().lines(),
+             f"{collector.readings:,} readings in {seconds:.1f} s, kernels compiled or loaded "
+             "included.",
+             f"Written: {out / 'alerts.jsonl'}, {report} (open it in a browser)."]
+    stdout.write("\n".join(lines) + "\n")
+    return EXIT_OK
+
+
+def _failures(config: LineConfig, injections: Sequence[Injection]) -> list[Failure]:
+    """The machine stops that the injections end in."""
+    found = []
+    for injection in injections:
+        stop = failure_seconds(injection)
+        if stop is not None:
+            time_ns = config.start_time_ns + round(stop * 1e9)
+            found.append(Failure(config.stations[injection.station].name, time_ns, "stop"))
+    return found
+
+
+def _verdicts(
+    config: LineConfig, injections: Sequence[Injection], cases: Sequence[Case]
+) -> list[str]:
+    """One line per trouble: the first alert on that station while it lasted, or none."""
+    lines = []
+    claimed: set[str] = set()
+    for injection in sorted(injections, key=lambda one: one.start_seconds):
+        name = config.stations[injection.station].name
+        start_ns = config.start_time_ns + round(injection.start_seconds * 1e9)
+        end_ns = start_ns + round((injection.duration_seconds + _AFTERMATH_SECONDS) * 1e9)
+        about = [c for c in cases if c.asset == name and start_ns <= c.begin_ns <= end_ns]
+        claimed |= {case.id for case in about}
+        what = f"  {_clock_time(start_ns)}  {name}: {injection.kind.replace('_', ' ')}"
+        if not about:
+            lines.append(f"{what} — not called")
+            continue
+        first_ns = min(case.begin_ns for case in about)
+        said = f"called after {duration((first_ns - start_ns) / 1e9)}"
+        stop = failure_seconds(injection)
+        if stop is not None:
+            left = stop - (first_ns - config.start_time_ns) / 1e9
+            said += f", {duration(left)} before the machine stopped" if left > 0 else " it stopped"
+        lines.append(f"{what} — {said}".replace("\u00a0", " "))
+    others = sum(case.id not in claimed for case in cases)
+    lines.append(f"  Alerts that belong to none of these: {others}")
+    return lines
+
+
+def _clock_time(time_ns: int) -> str:
+    return iso(time_ns)[11:16]
