@@ -199,6 +199,16 @@ def test_a_row_counter_is_told_in_rows_and_never_in_dates(tmp_path: Path) -> Non
     assert not [attrs for tag, attrs in reader.tags if tag == "time"]
 
 
+def test_time_from_a_start_is_told_without_dates(tmp_path: Path) -> None:
+    failures = [Failure("press-1", START + 15 * DAY, "stop")]
+    collector = collected(failures=failures, clock=Clock(from_start=True))
+    words = " ".join(read(page_of(collector, tmp_path)).words).replace("\u00a0", " ")
+    assert "Would not have warned of the stop of press-1 at +19,798 d 00:00:00." in words
+    assert "since the start" in words
+    for wrong in ("UTC", "2024", "Mar", "1970"):
+        assert wrong not in words
+
+
 def test_a_thousand_machines_make_a_page_of_bounded_size(tmp_path: Path) -> None:
     names = [f"machine-{k:04d}" for k in range(1_000)]
     collector = ReportCollector(registry(names, ["s", "t"]), 1.0, (), "fleet")

@@ -52,4 +52,9 @@ def test_instants_before_1970_and_below_a_second() -> None:
     assert clock.instant(-1).replace("\u00a0", " ") == "31 Dec 1969 23:59"
     assert clock.machine_readable(START) == "2024-03-01T00:00:00Z"
     assert clock.instant(START + 61 * SECOND, seconds=True).endswith("00:01:01")
+    since = Clock(from_start=True)
+    told = [since.instant(ns * SECOND).replace("\u00a0", " ") for ns in (0, 101_400, -61)]
+    assert told == ["+00:00:00", "+1 d 04:10:00", "−00:01:01"]
+    assert not since.has_dates
+    assert since.machine_readable(0) == ""
     assert Clock(row_ns=10).instant(12_345_670).replace("\u00a0", " ") == "row 1,234,567"

@@ -38,6 +38,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 #: Share of the axis in which a label leans inwards.
 _EDGE = 0.07
 _X_TICKS, _Y_TICKS = 6, 5
+_DAY_NS = 86_400 * 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Least distance of two labels on a rarity axis, as a share of its height.
@@ -220,7 +221,7 @@ def gauge(
 def axis_data(span: Span) -> str:
     """The axis for script.js: microseconds since 1970, or rows."""
     unit = span.clock.row_ns or 1_000
-    kind = "row" if span.clock.row_ns else "time"
+    kind = "row" if span.clock.row_ns else "start" if span.clock.from_start else "time"
     return (f'data-axis="{kind}" data-from="{span.first_ns / unit:.10g}" '
             f'data-to="{span.last_ns / unit:.10g}"' if span.clock.row_ns else
             f'data-axis="{kind}" data-from="{span.first_ns // unit}" '
@@ -249,21 +250,26 @@ def _x_ticks(span: Span) -> list[tuple[int, str, str]]:
         rows = [k * step for k in range(start, start + 2 * _X_TICKS + 1) if k * step <= last]
         return [(round(r * span.clock.row_ns), f"{r:,.0f}", "rows") for r in rows]
     wanted = max(1e-6, (span.last_ns - span.first_ns) / 1e9 / _X_TICKS)
-    if wanted > _STEPS_SECONDS[-1]:
+    if wanted > _STEPS_SECONDS[-1] and not span.clock.from_start:
         return _month_ticks(span, wanted / 2_629_800.0)
-    step_seconds = next(s for s in _STEPS_SECONDS if s >= wanted)
+    step_seconds = next(
+        (s for s in _STEPS_SECONDS if s >= wanted), _nice(wanted / 86_400.0) * 86_400.0
+    )
     step_ns = round(step_seconds * 1e9)
     ticks = []
     for time_ns in range(-(-span.first_ns // step_ns) * step_ns, span.last_ns + 1, step_ns):
         moment = _EPOCH + timedelta(microseconds=time_ns // 1_000)
         day = f"{moment.day} {_MONTHS[moment.month - 1]}"
+        year = str(moment.year)
+        if span.clock.from_start:
+            day, year = f"{time_ns // _DAY_NS:,} d", "since the start"
         if step_seconds >= 86_400:
-            ticks.append((time_ns, day, str(moment.year)))
+            ticks.append((time_ns, day, year))
         else:
             digits = max(0, -math.floor(math.log10(step_seconds))) if step_seconds < 1 else 0
             text = f"{moment:%H:%M}" if step_seconds >= 60 else f"{moment:%H:%M:%S}"
             text += f".{time_ns % 10**9 // 10**(9 - digits):0{digits}d}" if digits else ""
-            ticks.append((time_ns, text, f"{day} {moment.year}"))
+            ticks.append((time_ns, text, f"+{day}" if span.clock.from_start else f"{day} {year}"))
     return ticks
 
 

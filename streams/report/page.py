@@ -331,8 +331,7 @@ def _reading(summary: Summary) -> str:
 
 
 def _zone(summary: Summary) -> str:
-    return ("All times are UTC." if summary.clock.has_dates
-            else "The recording has no clock: instants and durations are rows.")
+    return summary.clock.note
 
 
 def _time(view: View, time_ns: int) -> str:

@@ -36,9 +36,10 @@
   };
   const instant = (axis, at, step) => {
     if (axis === "row") return `row ${Math.round(at).toLocaleString("en")}`;
-    const date = new Date(at / 1000);
+    const date = new Date(at / 1000), days = Math.floor(at / 864e8);
     const clock = `${pad(date.getUTCHours())}:${pad(date.getUTCMinutes())}:${pad(date.getUTCSeconds())}`;
     const small = step < 1e6 ? "." + String(Math.floor(at % 1e6)).padStart(6, "0").slice(0, 4) : "";
+    if (axis === "start") return `+${days ? days + " d " : ""}${clock}${small}`;
     return `${day(date)} ${clock}${small}`;
   };
 
@@ -54,7 +55,9 @@
       return found;
     }
     const wanted = (to - from) / 1e6 / 6;
-    const step = SECONDS.find((s) => s >= wanted);
+    const power = 86400 * 10 ** Math.floor(Math.log10(wanted / 86400));
+    const step = SECONDS.find((s) => s >= wanted)
+      || (axis === "start" ? power * ([1, 2, 5].find((m) => m * power >= wanted) || 10) : undefined);
     if (step === undefined) {
       const months = [1, 2, 3, 6, 12, 24, 60, 120].find((m) => m >= wanted / 2629800) || 120;
       const first = new Date(from / 1000);
@@ -68,7 +71,11 @@
     }
     const micros = step * 1e6;
     for (let at = Math.ceil(from / micros) * micros; at <= to && found.length < 30; at += micros) {
-      const date = new Date(at / 1000);
+      const date = new Date(at / 1000), days = `${Math.floor(at / 864e8)} d`;
+      if (step >= 86400 && axis === "start") {
+        found.push([at, days, "since the start"]);
+        continue;
+      }
       if (step >= 86400) {
         found.push([at, `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`, String(date.getUTCFullYear())]);
         continue;
@@ -79,7 +86,7 @@
         const digits = Math.max(1, -Math.floor(Math.log10(step)));
         label += "." + String(Math.floor(at % 1e6)).padStart(6, "0").slice(0, digits);
       }
-      found.push([at, label, day(date)]);
+      found.push([at, label, axis === "start" ? `+${days}` : day(date)]);
     }
     return found;
   };

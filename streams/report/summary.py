@@ -132,7 +132,7 @@ class Summary:
         clock = self.clock
         if not self.rows:
             return f"{plural(self.readings, 'reading')} arrived and none made a row."
-        where = "" if clock.has_dates else " (the recording has a row counter, no clock)"
+        where = " (the recording has a row counter, no clock)" if clock.row_ns else ""
         zone = " UTC" if clock.has_dates else ""
         text = (
             f"Watched {plural(self.assets, 'machine')} with {plural(self.sensors, 'sensor')} "
@@ -149,7 +149,7 @@ class Summary:
         clock, budget = self.clock, self.clock.rate(self.budget_per_week)
         if not self.judged_assets:
             return f"The budget of {budget} was not tested: nothing was judged."
-        per = "per machine" if clock.has_dates else ""
+        per = "" if clock.row_ns else "per machine"
         promised = f"at most {budget} {per}".strip()
         if self.warned is not None and self.warned.leads:
             wrong = len(self.warned.false_alarms)

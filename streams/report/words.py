@@ -32,19 +32,37 @@ class Clock:
     row_ns : int
         0 for event time (told as UTC). Otherwise the recording has a row counter in place of a
         clock, and this many nanoseconds stand for one row; rows are told, never invented dates.
+    from_start : bool
+        Time is counted from the recording's start: ``+1 d 04:10:00`` is told, not a date in 1970.
     """
 
     row_ns: int = 0
+    from_start: bool = False
 
     @property
     def has_dates(self) -> bool:
-        """Whether instants are dates rather than row numbers."""
-        return self.row_ns == 0
+        """Whether instants are dates rather than rows or times since a start."""
+        return not self.row_ns and not self.from_start
+
+    @property
+    def note(self) -> str:
+        """What the reader must know of the times on the page."""
+        if self.row_ns:
+            return "The recording has no clock: instants and durations are rows."
+        if self.from_start:
+            return ("The recording's clock counts from its start: +1 d 04:10:00 is that long after "
+                    "it.")
+        return "All times are UTC."
 
     def instant(self, time_ns: int, seconds: bool = False) -> str:
-        """``3 Mar 2024 14:20`` (UTC, said once per page) or ``row 12,340``."""
+        """``3 Mar 2024 14:20`` (UTC, said once per page), ``row 12,340`` or ``+1 d 04:10:00``."""
         if self.row_ns:
             return f"row{_NO_BREAK}{round(time_ns / self.row_ns):,}"
+        if self.from_start:
+            days, rest = divmod(abs(time_ns) // 10**9, 86_400)
+            text = f"{days:,}{_NO_BREAK}d{_NO_BREAK}" if days else ""
+            text += f"{rest // 3_600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
+            return ("+" if time_ns >= 0 else "−") + text
         moment = _EPOCH + timedelta(microseconds=time_ns // 1_000)
         text = f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year} {moment:%H:%M}"
         text += f":{moment:%S}" if seconds else ""
@@ -52,7 +70,7 @@ class Clock:
 
     def machine_readable(self, time_ns: int) -> str:
         """ISO 8601 for ``<time datetime>``; empty where there are no dates."""
-        if self.row_ns:
+        if not self.has_dates:
             return ""
         return (_EPOCH + timedelta(microseconds=time_ns // 1_000)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
