@@ -191,29 +191,25 @@ def run_screen(
 
 def run_watch(config: Config, state: State, table: Int64, rows: RowBatch) -> Findings:
     """Judge every sensor by the rows that closed; see also :func:`conditions`."""
-    parts: list[tuple[Any, ...]] = []
-    size = 4096
+    parts = [np.zeros((0, 6), np.int64)]
+    room = 4096
     start = 0
     while start < len(rows):
-        out = (
-            np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64),
-            np.empty(size, np.int8), np.empty(size, np.int8), np.empty(size, np.int64),
-        )
+        out = np.empty((room, 6), np.int64)
         start, count = watch.watch(
-            state["asset_watch"], state["tag_watch"],
-            config.learn_rows, config.stuck_rows, round(config.stuck_seconds * 1e9),
-            config.silent_rows,
+            state["asset_watch"], state["tag_watch"], config.learn_rows, config.stuck_rows,
+            round(config.stuck_seconds * 1e9), config.silent_rows,
             round(config.silent_seconds * 1e9), round(config.gap_seconds * 1e9),
             round(config.overdue_seconds * 1e9), config.false_findings_per_week,
-            table, rows.asset, rows.time_ns, rows.x, start, *out,
+            table, rows.asset, rows.time_ns, rows.x, start, out,
         )
-        parts.append(tuple(column[:count] for column in out))
+        parts.append(out[:count])
         # A row's findings must fit at once: every column, and every asset when overdue.
-        size = max(size, 2 * rows.x.shape[1] + 2 * len(state["asset_watch"]) + 2)
-    if not parts:
-        none = np.zeros(0, np.int64)
-        return Findings(none, none, none, np.zeros(0, np.int8), np.zeros(0, np.int8), none)
-    return Findings(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        room = max(room, 2 * rows.x.shape[1] + 2 * len(state["asset_watch"]) + 2)
+    found = np.concatenate(parts)
+    return Findings(
+        found[:, 0], found[:, 1], found[:, 2], found[:, 3].astype(np.int8),
+        found[:, 4].astype(np.int8), found[:, 5])
 
 
 def conditions(state: State) -> Int8:

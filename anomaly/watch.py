@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly.batches import Float64, Int8, Int64
+from anomaly.batches import Float64, Int64
 from anomaly.kernel import kernel
 
 #: What is known of a sensor as a sensor; the index is the code. ``constant``: never changed, so
@@ -33,7 +33,6 @@ _REST_NS = 4 * 86_400 * 10**9  # and how long at least: a long weekend
 
 Records = npt.NDArray[np.void]
 Record = Any  # one element of a structured array, changed in place
-Output = tuple[Int64, Int64, Int64, Int8, Int8, Int64]
 
 TAG = np.dtype([
     ("moving", np.int64),  # 1 while nothing is to be said of it: learned, ok, present, not resting
@@ -68,21 +67,20 @@ ASSET = np.dtype([
 def watch(
     asset_watch: Records, tag_watch: Records, learn_rows: int, stuck_rows: int, stuck_ns: int,
     silent_rows: int, silent_ns: int, gap_ns: int, overdue_ns: int, false_per_week: float,
-    table: Int64, asset: Int64, time_ns: Int64, x: Float64, start: int, out_row: Int64,
-    out_asset: Int64, out_tag: Int64, out_before: Int8, out_after: Int8, out_since: Int64,
+    table: Int64, asset: Int64, time_ns: Int64, x: Float64, start: int, out: Int64,
 ) -> tuple[int, int]:
     """Judge sensors and assets by rows ``start:``; returns (next row, findings written).
 
-    Stops early when the next row's findings might not fit the outputs; call again from there.
+    ``out int64[k, 6]``: row, asset, tag, before, after, since. Stops early when the next row's
+    findings might not fit; call again from there.
     """
-    out = (out_row, out_asset, out_tag, out_before, out_after, out_since)
     room = 2 * x.shape[1] + 2 * asset_watch.size + 2
     width = min(x.shape[1], table.shape[1])
     newest = _newest(asset_watch) if overdue_ns > 0 else _LONG_AGO
     bits = x.view(np.int64)
     count = 0
     for i in range(start, asset.size):
-        if count + room > out_row.size:
+        if count + room > len(out):
             return i, count
         a, t = asset[i], time_ns[i]
         if not _any_value(x, i, width):
@@ -195,7 +193,7 @@ def _rests(own: Record, learn_rows: int, stuck_rows: int) -> bool:
 def _find_stuck(
     tag_watch: Records, table: Int64, a: int, t: int, interval: int, learn_rows: int,
     stuck_rows: int, stuck_ns: int, false_per_week: float, i: int, width: int, count: int,
-    out: Output,
+    out: Int64,
 ) -> int:
     """The one sensor that stands still while all others move: stuck, once chance is ruled out.
 
@@ -228,7 +226,7 @@ def _find_stuck(
 @kernel
 def _newest(asset_watch: Records) -> int:
     """The partition's newest row time so far."""
-    newest = np.int64(_LONG_AGO)
+    newest = _LONG_AGO
     for a in range(asset_watch.size):
         if asset_watch[a]["rows"] > 0:
             newest = max(newest, asset_watch[a]["stream_ns"])
@@ -259,7 +257,7 @@ def _run_limit(longest: int, events: int, rows: int, interval: int, false_per_we
 
 @kernel
 def _arrive(
-    asset_watch: Records, a: int, t: int, gap_ns: int, i: int, count: int, out: Output,
+    asset_watch: Records, a: int, t: int, gap_ns: int, i: int, count: int, out: Int64,
 ) -> int:
     """Book the asset's row time; a step far longer than any before is a gap that has just ended."""
     known = asset_watch[a]
@@ -289,7 +287,7 @@ def _arrive(
 
 @kernel
 def _find_overdue(
-    asset_watch: Records, newest: int, t: int, overdue_ns: int, i: int, count: int, out: Output,
+    asset_watch: Records, newest: int, t: int, overdue_ns: int, i: int, count: int, out: Int64,
 ) -> int:
     """Where the partition's time enters another eighth of the bound, look at every asset.
 
@@ -311,11 +309,11 @@ def _find_overdue(
 
 @kernel
 def _put(
-    out: Output, count: int, row: int, asset: int, tag: int, before: int, after: int, since: int,
+    out: Int64, count: int, row: int, asset: int, tag: int, before: int, after: int, since: int,
 ) -> int:
     """Write one finding; returns the new count."""
-    out[0][count], out[1][count], out[2][count] = row, asset, tag
-    out[3][count], out[4][count], out[5][count] = before, after, since
+    out[count, 0], out[count, 1], out[count, 2] = row, asset, tag
+    out[count, 3], out[count, 4], out[count, 5] = before, after, since
     return count + 1
 
 

@@ -131,7 +131,7 @@ def run(
         else:
             start, count = close_instants(
                 *state.values(), *columns, readings.closes, base, start, reason, *out)
-        parts.append(RowBatch(*(column[:count] for column in out)))
+        parts.append(RowBatch(out[0][:count], out[1][:count], out[2][:count], out[3][:count]))
     return _joined(parts, width)
 
 
