@@ -173,11 +173,20 @@ class Monitor:
             }
             for component, state in self._state.items()
         }
-        trimmed["stream"] = {
+        trimmed["stream"] = self.stream_state()
+        return trimmed
+
+    def stream_state(self) -> State:
+        """The small part of :meth:`state` that belongs to no asset."""
+        return {
             "rejected": self._rejected.copy(),
             "warm_up_rows": np.array([self._new_warm_up], np.int64),
         }
-        return trimmed
+
+    def load_stream(self, stream: State) -> None:
+        """Replace what :meth:`stream_state` gave."""
+        self._rejected = stream["rejected"].copy()
+        self._new_warm_up = int(stream["warm_up_rows"][0])
 
     def arrays(self) -> Mapping[str, State]:
         """The state's own arrays, spare room included: to be read and let go, never to be kept.
@@ -208,8 +217,7 @@ class Monitor:
                 ):
                     raise StateError(f"{component}/{name} is absent or has another shape or dtype")
                 array[: len(given)] = given
-        self._rejected = state["stream"]["rejected"].copy()
-        self._new_warm_up = int(state["stream"]["warm_up_rows"][0])
+        self.load_stream(state["stream"])
 
     # -- the stages after the windows ---------------------------------------------------------
 
