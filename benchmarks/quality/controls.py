@@ -162,6 +162,8 @@ def left_matrix_profile(x: FloatArray, warm_up_rows: int) -> tuple[FloatArray, s
     if chosen.size and blocks.shape[0] > 4 * _PROFILE_WINDOW:
         profiles = [_left_profile(np.ascontiguousarray(blocks[:, j])) for j in chosen]
         score = np.mean(profiles, axis=0)
+        # With little history everything is far from everything: no opinion in half the warm-up.
+        score[: warm // 2] = np.nan
     note = _step_note(step)
     if moving.size > _PROFILE_SENSORS:
         note = f"{note}; " if note else ""

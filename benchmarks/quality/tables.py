@@ -47,7 +47,7 @@ def event_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
             _merit_row(name, events),
         ]
     for suffix, words, members in (
-        ("MEAN", "mean over the ten headline sets", HEADLINE_SETS),
+        ("MEAN", "mean over the headline sets", HEADLINE_SETS),
         ("ALL", "mean over all sets with events", ALL_SETS),
     ):
         present = [events_of[name] for name in members if name in events_of]

@@ -1,0 +1,66 @@
+"""Every method that can be judged, by name: andon first, then the controls.
+
+One explicit table.  A method's version is a hash of what decides its answers, so that the store
+knows what to run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.quality import command_line, controls
+from benchmarks.quality.recordings import Method
+from benchmarks.quality.store import hash_of_files
+
+_HERE = Path(__file__).resolve().parent
+_CONTROL_SOURCES = [_HERE / "controls.py", _HERE / "tail.py"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method in the table.
+
+    Attributes
+    ----------
+    name : str
+        As in the tables.
+    make : callable
+        Gives a fresh `Method`; heavy imports happen when it is called with a recording.
+    version : callable
+        Gives the hash of what decides its answers.
+    is_control : bool
+        Whether it is something to beat.
+    """
+
+    name: str
+    make: Callable[[], Method]
+    version: Callable[[], str]
+    is_control: bool
+
+
+def entries() -> dict[str, Entry]:
+    """Methods that can run in this checkout, in the order of the tables."""
+    table = {}
+    if command_line.is_runnable():
+        table["andon"] = Entry(
+            "andon",
+            lambda: command_line.andon,
+            lambda: hash_of_files([*command_line.source_files(), _HERE / "command_line.py"]),
+            is_control=False,
+        )
+    for name in controls.controls():
+        table[name] = Entry(name, _control(name), _control_version(name), is_control=True)
+    return table
+
+
+def _control(name: str) -> Callable[[], Method]:
+    return lambda: controls.controls()[name]
+
+
+def _control_version(name: str) -> Callable[[], str]:
+    library = {"river-hst": "river", "matrix-profile": "stumpy"}.get(name)
+    release = metadata.version(library) if library else ""
+    return lambda: f"{name}-{release}-{hash_of_files(_CONTROL_SOURCES)}"
