@@ -73,7 +73,8 @@ class Config:
     """A time further behind than this may be a clock that was set back; 0 = any."""
     clock_rows: int = 8
     """Consecutive ascending times at which a doubted time base is accepted; fewer would follow a
-    burst of wrong times, more would lose rows after a real gap."""
+    burst of wrong times, more would lose rows after a real gap. Old rows that are sent again look
+    like a clock that was set back: where that happens and clocks are good, set it high."""
     learn_rows: int = 200
     """Values of a sensor before anything is said of it: enough to have seen its usual runs."""
     stuck_rows: int = 60
