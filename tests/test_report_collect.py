@@ -250,9 +250,18 @@ def test_the_default_window_is_said_and_follows_from_the_judged_time() -> None:
     failures = [Failure("press-1", START + day * DAY) for day in (5, 9, 13, 17)]
     summary = collected(failures=failures).summary()
     assert summary.warned is not None
-    expected = 0.2 * summary.judged_seconds / 4
+    expected = 0.2 * (summary.judged_seconds / 2) / 4  # one of the two machines failed
     assert summary.warned.window.horizon_seconds == pytest.approx(expected)
     assert summary.warned.window_is_default
+
+
+def test_the_headline_says_what_chance_would_have_reached_where_that_is_much() -> None:
+    failures = [Failure("press-1", START + 15 * DAY, "bearing_wear")]
+    alerts = [alert for day in (3, 5, 7, 11, 13)
+              for alert in life("press-1", START + day * DAY, START + day * DAY + HOUR, ["oil"])]
+    headline = collected(failures=failures, alerts=alerts).summary().headline()
+    told = headline.replace("\u00a0", " ")
+    assert "1 of 1 bearing wear announced, 4 d ahead (as many alerts at random: 89 %)." in told
 
 
 @pytest.mark.parametrize(

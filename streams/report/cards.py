@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from anomaly.batches import Contribution
 from streams.report.charts import chart
 from streams.report.collector import Case
+from streams.report.summary import kind_of
 from streams.report.view import LISTED, AssetView, View, style, title
 from streams.report.words import escape, percent, plural, rarity
 
@@ -93,7 +94,7 @@ def _worth(view: View, case: Case) -> str:
     clock = view.collector.clock
     for lead in warned.leads:
         if lead.verdict == "warned" and lead.firing is not None and lead.firing.id == case.id:
-            return (f"it announced the {lead.failure.kind or 'failure'} at "
+            return (f"it announced the {kind_of(lead.failure)} at "
                     f"{clock.instant(lead.failure.time_ns)}, "
                     f"{clock.duration(lead.lead_seconds)} ahead")
     if any(firing.id == case.id for firing in warned.false_alarms):

@@ -381,8 +381,9 @@ def _bands(spec: Chart, bottom: float, top: float) -> tuple[str, str]:
         y = _down(np.array([piece.high, piece.low, piece.centre]), bottom, top)
         shapes.append(f'<rect class="band" x="{x0}" y="{y[0]}" width="{max(1, x1 - x0)}" '
                       f'height="{max(1, y[1] - y[0])}"/>')
-        edges.append(f"M{x0} {y[0]}H{x1}M{x0} {y[1]}H{x1}")
-        centres.append(f"M{x0} {y[2]}H{x1}")
+        inside = [bottom <= value <= top for value in (piece.high, piece.low, piece.centre)]
+        edges += [f"M{x0} {at}H{x1}" for at in y[:2][inside[:2]]]
+        centres += [f"M{x0} {at}H{x1}" for at in y[2:][inside[2:]]]
     if not shapes:
         return "", ""
     lines = (f'<path class="edge" d="{"".join(edges)}"/>'

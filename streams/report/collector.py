@@ -152,8 +152,9 @@ class ReportCollector:
     clock : Clock
         ``Clock()`` for event time, ``Clock(row_ns)`` for a recording with a row counter.
     window : Window, optional
-        How far before a failure an alert counts. None: a fifth of the mean judged time per failure
-        (half, where every machine fails once at most), at most a week; the page says which.
+        How far before a failure an alert counts. None: a fifth of the mean judged time between
+        failures (half, where each machine that failed did so once), at most a week; the page says
+        which.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from anomaly.evaluate import Lead
 from streams.report.cards import asset_section
 from streams.report.charts import axis_data, gauge, lane, merged, x_labels
 from streams.report.collector import ReportCollector
-from streams.report.summary import Summary, Warned, summarise, warned_sentence
+from streams.report.summary import Summary, Warned, kind_of, summarise, warned_sentence
 from streams.report.view import View
 from streams.report.words import escape, listed, percent, plural, short
 
@@ -171,7 +171,7 @@ def _lead_table(view: View, warned: Warned) -> str:
             f'<td class="verdict">{_VERDICTS[lead.verdict]}</td>'
             f'<td class="n">{clock.duration(lead.lead_seconds)}</td>'
             f"<td>{_alert_link(view, lead)}</td>"
-            + (f"<td>{escape(lead.failure.kind)}</td>" if kinds else "") + "</tr>"
+            + (f"<td>{escape(kind_of(lead.failure))}</td>" if kinds else "") + "</tr>"
         )
     left = len(warned.leads) - len(rows)
     more = f"<p>{plural(left, 'more failure')} not listed.</p>" if left > 0 else ""

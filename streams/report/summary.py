@@ -16,16 +16,18 @@ import numpy as np
 from anomaly import evaluate
 from anomaly.evaluate import Failure, Firing, Lead, Window
 from streams.report.collector import Case, Condition, ReportCollector, rank
-from streams.report.words import Clock, listed, plural, printable, short
+from streams.report.words import Clock, listed, percent, plural, printable, short
 
-#: Without a window of the user's own, windows may cover this share of the judged time: wider ones
-#: would be hit by chance too often to mean anything. Where every machine fails at most once, half
-#: of its life is what people mean by "before" …
+#: Without a window of the user's own, windows may cover this share of the judged time of the
+#: machines that failed: wider ones would be hit by chance too often to mean anything. Where each
+#: failed once, half of its life is what people mean by "before" …
 _WINDOW_SHARE, _WINDOW_SHARE_ONCE = 0.2, 0.5
 #: … and an alert more than a week ahead is not what stopped the line being a surprise.
 _WINDOW_LIMIT_SECONDS = evaluate.WEEK_SECONDS
 #: Alerts shortly after a failure are the failure being seen: this share of the window.
 _AFTERMATH_SHARE = 0.1
+#: From this recall by chance on even the headline must say it.
+_CHANCE_TOLD = 0.5
 #: States of a condition in the order in which they are told.
 STATES = ("trusted", "learning", "warming", "blind")
 
@@ -125,6 +127,8 @@ class Summary:
                 text += f", {self.clock.duration(lead)} ahead"
             elif hit:
                 text += f", half of those {self.clock.duration(lead)} or more ahead"
+            if hit and self.warned.chance >= _CHANCE_TOLD:
+                text += f" (as many alerts at random: {percent(self.warned.chance)})"
         return text + "."
 
     def watched(self) -> str:
@@ -282,7 +286,7 @@ def summarise(collector: ReportCollector) -> Summary:
         unjudged=unjudged,
         rejected=tuple((name, count) for name, count in collector.rejected().items()
                        if count and name != "accepted"),
-        warned=_warned(collector, machine, judged_seconds) if collector.failures else None,
+        warned=_warned(collector, machine) if collector.failures else None,
     )
 
 
@@ -290,7 +294,7 @@ def warned_sentence(lead: Lead, clock: Clock, reason: str = "") -> str:
     """``Would have warned 6 h 10 min before the stop of press-1 on 3 Mar 2024 14:20.``"""
     failure = lead.failure
     preposition = "on" if clock.has_dates else "at"
-    what = (f"the {_kind(failure)} of {short(failure.asset)} {preposition} "
+    what = (f"the {kind_of(failure)} of {short(failure.asset)} {preposition} "
             f"{clock.instant(failure.time_ns)}")
     if lead.verdict == "warned":
         return f"Would have warned {clock.duration(lead.lead_seconds)} before {what}."
@@ -302,7 +306,7 @@ def warned_sentence(lead: Lead, clock: Clock, reason: str = "") -> str:
     return f"Would not have warned of {what}{': ' + reason if reason else ''}."
 
 
-def _warned(collector: ReportCollector, cases: Sequence[Case], judged_seconds: float) -> Warned:
+def _warned(collector: ReportCollector, cases: Sequence[Case]) -> Warned:
     registry, counters = collector.registry, collector.assets
     place = {name: index for index, name in enumerate(registry.assets)}
     inside: list[Failure] = []
@@ -313,13 +317,13 @@ def _warned(collector: ReportCollector, cases: Sequence[Case], judged_seconds: f
             counters["first_ns"][index] <= failure.time_ns
         )
         (inside if known else outside).append(failure)
-    window = collector.window or _default_window(judged_seconds, inside)
     judged_ns, seconds = {}, {}
     for name, index in place.items():
         if counters["judged_rows"][index]:
             entry = counters[index]
             judged_ns[name] = (int(entry["first_judged_ns"]), int(entry["last_judged_ns"]))
             seconds[name] = float(entry["judged_seconds"])
+    window = collector.window or _default_window(seconds, inside)
     raised = [case.firing() for case in cases]
     leads = evaluate.lead_times(raised, inside, window)
     return Warned(
@@ -334,10 +338,11 @@ def _warned(collector: ReportCollector, cases: Sequence[Case], judged_seconds: f
     )
 
 
-def _default_window(judged_seconds: float, failures: Sequence[Failure]) -> Window:
-    once = len({failure.asset for failure in failures}) == len(failures)
-    share = _WINDOW_SHARE_ONCE if once else _WINDOW_SHARE
-    horizon = min(_WINDOW_LIMIT_SECONDS, share * judged_seconds / max(1, len(failures)))
+def _default_window(judged_seconds: dict[str, float], failures: Sequence[Failure]) -> Window:
+    failed = {failure.asset for failure in failures}
+    share = _WINDOW_SHARE_ONCE if len(failed) == len(failures) else _WINDOW_SHARE
+    judged = sum(judged_seconds.get(asset, 0.0) for asset in failed)
+    horizon = min(_WINDOW_LIMIT_SECONDS, share * judged / max(1, len(failures)))
     return Window(horizon, 0.0, _AFTERMATH_SHARE * horizon)
 
 
@@ -392,12 +397,13 @@ def _verdict(interval: tuple[float, float], budget: float) -> str:
 
 
 def _noun(leads: Sequence[Lead]) -> str:
-    kinds = {_kind(lead.failure) for lead in leads}
+    kinds = {kind_of(lead.failure) for lead in leads}
     return kinds.pop() if len(kinds) == 1 else "failure"
 
 
-def _kind(failure: Failure) -> str:
-    return failure.kind or "failure"
+def kind_of(failure: Failure) -> str:
+    """The kind of a failure in words."""
+    return failure.kind.replace("_", " ") or "failure"
 
 
 def _capital(text: str) -> str:
