@@ -104,6 +104,11 @@ class Tracker:
         self._tag_hash = _grown(self._tag_hash, known.tag_count)
 
 
+def is_empty(change: bytes) -> bool:
+    """Whether a change that is not whole says that nothing changed."""
+    return not any(change[_HEAD.size:])
+
+
 def restore(monitor: Monitor, changes: Iterator[tuple[int, Sequence[bytes]]]) -> None:
     """Write assets back: per asset its whole image and the changes after it, in order.
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams import live_cli
 from streams.errors import (
     EXIT_FINDING,
     EXIT_INTERRUPTED,
@@ -199,6 +200,10 @@ COMMANDS = {
                         _simulate_arguments, _simulate),
     "lint": Command("check settings without connecting to anything",
                     _lint_arguments, _lint),
+    "run": Command("watch a Kafka topic and raise alerts, exactly once",
+                   live_cli.add_run_arguments, live_cli.run),
+    "dry-run": Command("connect to Kafka and say what would be read",
+                       live_cli.add_run_arguments, live_cli.dry_run),
     "version": Command("say the version", _no_arguments, _version),
 }
 

@@ -1,0 +1,279 @@
+"""Readings from a consumer group: our own face for kafka-python, and the only user of its consumer.
+
+Manual commits (offsets go into the sink's transactions), ``read_committed``, cooperative
+rebalances. kafka-python calls a rebalance listener on its IO loop, where heartbeats run too, so the
+listener here only enqueues; the service takes the changes up between two batches. A broker that is
+down at the start is waited for with growing, jittered pauses.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    AuthorizationError,
+    IllegalStateError,
+    KafkaError,
+    SaslAuthenticationFailedError,
+    TopicAlreadyExistsError,
+)
+
+from streams.errors import SettingsError, StreamsError
+from streams.kafka_settings import KafkaSettings
+
+#: Pauses between tries of a start: from the first to the last, each jittered by half.
+RETRY_SECONDS = (0.5, 30.0)
+
+Made = TypeVar("Made")
+
+
+class TopicError(StreamsError):
+    """A topic that is missing or not as it must be; the message says what to do."""
+
+    exit_code = 78
+
+
+class BrokerError(StreamsError):
+    """The broker refused us or could not be reached."""
+
+    retriable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Partitions that came (``assigned``) or went (``revoked``, ``lost``)."""
+
+    kind: str
+    partitions: tuple[int, ...]
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Only enqueues: it runs where the heartbeats are sent."""
+
+    def __init__(self, changes: queue.SimpleQueue[Change]) -> None:
+        self._changes = changes
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._put("assigned", assigned)
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._put("revoked", revoked)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._put("lost", lost)
+
+    def _put(self, kind: str, places: Any) -> None:
+        if places:
+            self._changes.put(Change(kind, tuple(sorted(p.partition for p in places))))
+
+
+class KafkaSource:
+    """One topic through a consumer group.
+
+    Parameters
+    ----------
+    options : mapping
+        How to reach the broker.
+    kafka : KafkaSettings
+    """
+
+    def __init__(self, options: Mapping[str, Any], kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._changes: queue.SimpleQueue[Change] = queue.SimpleQueue()
+        session_ms = round(kafka.session_seconds * 1000)
+        self._consumer = KafkaConsumer(
+            group_id=kafka.group, group_instance_id=kafka.worker or None,
+            enable_auto_commit=False, isolation_level="read_committed",
+            auto_offset_reset=kafka.start, session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(100, session_ms // 5), max_poll_interval_ms=300_000,
+            max_poll_records=kafka.poll_messages, fetch_max_bytes=16 << 20,
+            max_partition_fetch_bytes=max(2 << 20, kafka.message_limit_bytes + 4096),
+            fetch_max_wait_ms=100, allow_auto_create_topics=False, retry_backoff_ms=50,
+            partition_assignment_strategy=[CooperativeStickyAssignor()],
+            **options,
+        )
+
+    def subscribe(self) -> None:
+        """Join the group; partitions arrive as changes."""
+        self._consumer.subscribe([self._kafka.topic], listener=_Listener(self._changes))
+
+    def poll(self, timeout_seconds: float) -> dict[int, list[Any]]:
+        """Records by partition, at most ``poll_messages``; empty = nothing now.
+
+        Raises
+        ------
+        KafkaError
+            Anything that kafka-python does not retry by itself.
+        """
+        polled = self._consumer.poll(timeout_ms=round(timeout_seconds * 1000))
+        return {place.partition: records for place, records in polled.items()}
+
+    def changes(self) -> Iterator[Change]:
+        """What happened to our partitions since last asked."""
+        while True:
+            try:
+                yield self._changes.get_nowait()
+            except queue.Empty:
+                return
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether partitions came or went that were not taken up yet."""
+        return not self._changes.empty()
+
+    def seek(self, partition: int, offset: int) -> bool:
+        """Go on from here; False where the partition has just gone."""
+        place = self.place(partition)
+        try:
+            self._consumer.seek(place, offset)
+        except (AssertionError, IllegalStateError):
+            return False
+        return place in self._consumer.assignment()
+
+    def pause(self, partition: int) -> None:
+        """Fetch nothing of the partition until it is resumed; heartbeats go on."""
+        if self.place(partition) in self._consumer.assignment():
+            self._consumer.pause(self.place(partition))
+
+    def resume(self, partition: int) -> None:
+        """Fetch again."""
+        if self.place(partition) in self._consumer.assignment():
+            self._consumer.resume(self.place(partition))
+
+    def assignment(self) -> set[int]:
+        """Partitions that are ours as far as the client knows."""
+        return {place.partition for place in self._consumer.assignment()}
+
+    def ends(self, partition: int) -> tuple[int, int]:
+        """Offset of the first message that is still kept, and the one behind the last."""
+        place = self.place(partition)
+        first = self._consumer.beginning_offsets([place])[place]
+        return first, self._consumer.end_offsets([place])[place]
+
+    def committed(self, partition: int) -> int | None:
+        """The group's committed offset, if there is one."""
+        found: int | None = self._consumer.committed(self.place(partition))
+        return found
+
+    def membership(self) -> Any:
+        """The group's metadata for a commit, or None while we are no member.
+
+        Without a generation a broker takes offsets from anyone, so such a commit must not be tried.
+        """
+        found = self._consumer.group_metadata()
+        return found if found.generation_id >= 0 and found.member_id else None
+
+    def lag(self, partition: int, position: int) -> int | None:
+        """Messages not handled yet, as of the last fetch; None = not known."""
+        end = self._consumer.highwater(self.place(partition))
+        return None if end is None else max(0, end - position)
+
+    def place(self, partition: int) -> TopicPartition:
+        """kafka-python's name of one of our partitions."""
+        return TopicPartition(self._kafka.topic, partition)
+
+    def close(self) -> None:
+        """Leave the group (a static member stays, so that a restart moves nothing)."""
+        self._consumer.close(autocommit=False, timeout_ms=3000)
+
+
+def patiently(make: Callable[[], Made], say: Callable[[str], None],
+              stopped: Callable[[], bool], what: str) -> Made:
+    """Try until it works; wrong credentials and wrong settings are not tried again.
+
+    Raises
+    ------
+    BrokerError
+        Refused for a reason that time does not heal, or stopped while waiting.
+    """
+    pause = RETRY_SECONDS[0]
+    while True:
+        try:
+            return make()
+        except (SaslAuthenticationFailedError, AuthorizationError) as error:
+            raise BrokerError(f"{what}: the broker refused our credentials: {error}") from None
+        except (KafkaError, OSError) as error:
+            say(f"{what}: {type(error).__name__}: {error}; trying again in about {pause:.0f} s")
+        end = time.monotonic() + pause * random.uniform(0.5, 1.0)
+        while time.monotonic() < end:
+            if stopped():
+                raise BrokerError(f"{what}: stopped while waiting for the broker")
+            time.sleep(0.05)
+        pause = min(2 * pause, RETRY_SECONDS[1])
+
+
+def prepare_topics(options: Mapping[str, Any], kafka: KafkaSettings) -> int:
+    """Check the input and our own topics, create what may be created; returns the partitions.
+
+    Raises
+    ------
+    TopicError
+        The input is missing, or the state topic is not compacted or has other partitions.
+    SettingsError
+        No topic is named.
+    """
+    if not kafka.topic:
+        raise SettingsError("kafka.topic: names no topic to read from")
+    admin = KafkaAdminClient(**options)
+    try:
+        counts = _partitions(admin)
+        if kafka.topic not in counts:
+            raise TopicError(f"topic {kafka.topic!r} does not exist; create it or correct "
+                             "kafka.topic")
+        count = counts[kafka.topic]
+        wanted = {kafka.alerts_topic: {}, kafka.dead_letter_topic: {}, kafka.late_topic: {},
+                  kafka.commands_topic: {"retention.ms": str(30 * 86_400_000)},
+                  kafka.state_topic_name: {"cleanup.policy": "compact",
+                                           "min.cleanable.dirty.ratio": "0.3",
+                                           "segment.ms": "3600000"}}
+        if kafka.scores_topic:
+            wanted[kafka.scores_topic] = {}
+        for name, settings in wanted.items():
+            if name not in counts:
+                parts = 1 if name == kafka.commands_topic else count
+                _create(admin, kafka, name, parts, settings)
+        _check_state_topic(admin, kafka, counts.get(kafka.state_topic_name, count), count)
+        return count
+    finally:
+        admin.close()
+
+
+def _partitions(admin: Any) -> dict[str, int]:
+    return {entry["name"]: len(entry["partitions"]) for entry in admin.describe_topics()
+            if not entry.get("error_code")}
+
+
+def _create(
+    admin: Any, kafka: KafkaSettings, name: str, partitions: int, settings: dict[str, str]
+) -> None:
+    if not kafka.create_topics:
+        raise TopicError(f"topic {name!r} does not exist and kafka.create_topics is false")
+    try:
+        admin.create_topics(
+            [NewTopic(name, partitions, kafka.replication, topic_configs=settings)])
+    except TopicAlreadyExistsError:  # another worker was faster
+        return
+
+
+def _check_state_topic(admin: Any, kafka: KafkaSettings, have: int, need: int) -> None:
+    name = kafka.state_topic_name
+    if have != need:
+        raise TopicError(
+            f"state topic {name!r} has {have} partitions, {kafka.topic!r} has {need}: they must be "
+            f"equal. Where the input was widened: kafka-topics.sh --alter --topic {name} "
+            f"--partitions {need} (assets that moved are learned anew)")
+    resource = ConfigResource(ConfigResourceType.TOPIC, name)
+    described = admin.describe_configs([resource])["topic"][name]
+    policy = str(described["cleanup.policy"]["value"])
+    if "compact" not in policy or "delete" in policy:
+        raise TopicError(
+            f"state topic {name!r} has cleanup.policy={policy}: it must be compact and nothing "
+            f"else. kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=compact")

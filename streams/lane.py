@@ -1,0 +1,189 @@
+"""One partition of the live service: its messages in, its outgoing messages and records out.
+
+A lane holds what belongs to one partition — monitor, decoder, position, counts — and what waits to
+be committed. It never talks to a broker: the worker polls and commits. What a lane says depends
+on the partition's messages and commands alone, never on how they were cut, when they arrived or how
+often the work was begun anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from anomaly import quality
+from anomaly.batches import Int8, Outcome
+from anomaly.monitor import Monitor
+from streams import kafka_state
+from streams.kafka_codec import Decoded, Decoder
+from streams.kafka_settings import KafkaSettings
+from streams.kafka_sink import Message, alert_message, origin_message, score_messages
+from streams.kafka_state import FORMAT, Book, Checkpoint, Record
+
+#: Reasons from this code on concern the time: such a reading belongs to no row.
+_REFUSED_FROM = quality.REASONS.index("duplicate")
+_DUPLICATE = quality.REASONS.index("duplicate")
+
+#: Every message is counted once under ``in`` and once under one of the others.
+COUNTS = ("in", "accepted", "dead_lettered", "late", "duplicate")
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """State and pending output of one partition.
+
+    Attributes
+    ----------
+    position : int
+        Offset of the next message to be processed.
+    silent_until : int
+        What messages below this offset cause was committed before; it is not sent again.
+    committed : int
+        Position of the last commit.
+    urgent : bool
+        An alert is waiting: commit now.
+    """
+
+    partition: int
+    kafka: KafkaSettings
+    monitor: Monitor
+    decoder: Decoder
+    book: Book
+    position: int
+    silent_until: int
+    committed: int
+    checkpointed_at: float
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    commands: dict[int, int] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    pending: list[Message] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    touched: set[int] = field(default_factory=set)
+    since_checkpoint: int = 0
+    pending_bytes: int = 0
+    urgent: bool = False
+    checkpoint_now: bool = False
+    said: set[str] = field(default_factory=set)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the lane still repeats what was committed before."""
+        return self.position < self.silent_until
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is anything to commit."""
+        return not self.is_silent and (self.position != self.committed or self.checkpoint_now)
+
+    def take(self, records: Sequence[Any]) -> None:
+        """Process consecutive records of the partition."""
+        if records and records[0].offset < self.position:
+            records = [r for r in records if r.offset >= self.position]
+        if not records:
+            return
+        cut = 0
+        if self.is_silent:
+            cut = sum(1 for r in records if r.offset < self.silent_until)
+        for part, loud in ((records[:cut], False), (records[cut:], True)):
+            for decoded in self.decoder.decode(part):
+                self._digest(part, decoded, loud)
+        self.position = records[-1].offset + 1
+        self.since_checkpoint += len(records)
+
+    def news(self) -> list[str]:
+        """What was recognised for the first time, in words."""
+        seen = [f"{shape}" for shape in self.decoder.shapes] + [
+            f"times in {unit}" for unit in self.decoder.units]
+        fresh = [text for text in seen if text not in self.said]
+        self.said.update(fresh)
+        return fresh
+
+    def checkpoint_records(self, known_commands: dict[int, int]) -> list[Record]:
+        """The state as records for the state topic; what comes after counts as not written."""
+        monitor = self.monitor
+        if monitor.config.quality.overdue_seconds > 0:  # absences are written by other assets' rows
+            self.touched.update(range(len(monitor.registry.assets)))
+        self.touched |= self.decoder.renamed
+        self.decoder.renamed.clear()
+        checkpoint = Checkpoint(
+            format=FORMAT, position=self.position, assets=len(monitor.registry.assets),
+            counts=dict(self.counts) | {f"dead.{k}": v for k, v in self.reasons.items()},
+            stream=kafka_state.stream_bytes(monitor), commands=known_commands, memory=self.memory,
+        )
+        made = self.book.records(sorted(self.touched), checkpoint)
+        self.touched.clear()
+        return made
+
+    def done(self, checkpointed: bool, now: float) -> None:
+        """Everything pending was committed."""
+        self.committed = self.position
+        self.pending.clear()
+        self.records.clear()
+        self.pending_bytes = 0
+        self.urgent = False
+        if checkpointed:
+            self.checkpoint_now = False
+            self.checkpointed_at = now
+            self.since_checkpoint = 0
+
+    def send(self, message: Message) -> None:
+        """Have a message sent with the next commit."""
+        self.pending.append(message)
+        self.pending_bytes += len(message.value or b"") + 200
+
+    # -- one batch --------------------------------------------------------------------------------
+
+    def _digest(self, records: Sequence[Any], decoded: Decoded, loud: bool) -> None:
+        outcome = self.monitor.process(decoded.readings)
+        self.touched.update(np.unique(decoded.readings.asset).tolist())
+        self.counts["in"] += decoded.end - decoded.first
+        for i, reason in decoded.dead:
+            self.counts["dead_lettered"] += 1
+            self.reasons[reason] += 1
+            if loud:
+                self.send(origin_message(records[i], self.kafka.dead_letter_topic, reason, {}))
+        self._account(records, decoded, outcome.reason, loud)
+        self._tell(outcome, loud)
+
+    def _account(
+        self, records: Sequence[Any], decoded: Decoded, reason: Int8, loud: bool
+    ) -> None:
+        """Count every message once; set aside those whose readings came too late to be used."""
+        live = decoded.end - decoded.first - len(decoded.dead)
+        refused = np.flatnonzero(reason >= _REFUSED_FROM)
+        if not refused.size:
+            self.counts["accepted"] += live
+            return
+        whole = np.bincount(decoded.message - decoded.first)
+        messages, at, number = np.unique(
+            decoded.message[refused], return_index=True, return_counts=True)
+        for i, first, count in zip(messages.tolist(), at.tolist(), number.tolist(), strict=True):
+            codes = reason[refused[first:first + count]]
+            aside = codes[codes != _DUPLICATE]
+            if count == whole[i - decoded.first]:
+                live -= 1
+                self.counts["late" if aside.size else "duplicate"] += 1
+            if aside.size and loud:
+                of = f"{aside.size} of {int(whole[i - decoded.first])}"
+                self.send(origin_message(
+                    records[i], self.kafka.late_topic, quality.REASONS[int(aside[0])],
+                    {"andon_readings": of}))
+        self.counts["accepted"] += live
+
+    def _tell(self, outcome: Outcome, loud: bool) -> None:
+        shelved = self.memory.get("shelved", {})
+        for alert in outcome.alerts:
+            self.touched.add(self.monitor.registry.asset(alert.asset))
+            if loud:
+                hidden = alert.time_ns < shelved.get(alert.asset, 0)
+                self.send(alert_message(
+                    alert, self.kafka.alerts_topic, f"/andon/{self.kafka.group}", hidden))
+                self.urgent = True
+        if loud and self.kafka.scores_topic:
+            for message in score_messages(outcome, self.monitor.registry, self.kafka.scores_topic):
+                self.send(message)

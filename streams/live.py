@@ -1,0 +1,278 @@
+"""``andon run`` and its relatives: the live service composed, started and stopped. Wiring only.
+
+``run`` works until it is told to stop; ``dry-run`` connects and says what it would read. The order
+at the start matters: settings, kernels (compiled before the group is joined, so that no partition
+waits for a compiler), broker, topics, probes, loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from streams import settings as settings_module
+from streams.errors import EXIT_OK, UsageError
+from streams.health import HealthServer, Status
+from streams.kafka_settings import client_options
+from streams.kafka_source import KafkaSource, patiently, prepare_topics
+from streams.service import SystemClock
+from streams.settings import Settings
+from streams.worker import Wishes, Worker
+
+#: A stop that takes longer is cut off; the open transaction is then aborted by the broker.
+DRAIN_SECONDS = 10.0
+#: How often the settings file is looked at.
+WATCH_SECONDS = 2.0
+#: The same line of a library is let through once in so many seconds.
+REPEAT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The command line of ``andon run``; None = not given."""
+
+    config: Path | None = None
+    bootstrap: str | None = None
+    topic: str | None = None
+    group: str | None = None
+
+    def load(self) -> Settings:
+        """Settings of all origins; flags win.
+
+        Raises
+        ------
+        SettingsError
+        """
+        flags: dict[str, object] = {
+            "kafka.bootstrap_servers": self.bootstrap and tuple(self.bootstrap.split(",")),
+            "kafka.topic": self.topic, "kafka.group": self.group,
+        }
+        given = {name: value for name, value in flags.items() if value}
+        return settings_module.load(self.config, given)
+
+
+def run(options: RunOptions, stderr: TextIO) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    Raises
+    ------
+    StreamsError, AnomalyError
+        What cannot be used or was taken over; an operating error of the broker is waited out.
+    """
+    settings = options.load()
+    connection = client_options(settings.kafka)
+    say = _sayer(stderr)
+    quiet_libraries()
+    wishes, status = Wishes(), Status()
+    catch_signals(wishes, say)
+    health = (HealthServer(settings.health.host, settings.health.port, status)
+              if settings.health.port else None)
+    try:
+        status.move("compiling kernels", ready=False)
+        warm(settings)
+        status.move("connecting", ready=False)
+        _serve(options, settings, connection, wishes, status, say)
+    finally:
+        if health is not None:
+            health.close()
+    say("stopped; everything is committed")
+    return EXIT_OK
+
+
+def dry_run(options: RunOptions, stdout: TextIO) -> int:
+    """Connect and say what would be read, without joining the group or writing anything."""
+    from kafka import KafkaConsumer, TopicPartition
+    from kafka.errors import KafkaError
+
+    from anomaly.registry import Registry
+    from streams.kafka_codec import Decoder, Fields
+
+    settings = options.load()
+    kafka = settings.kafka
+    quiet_libraries()
+    try:
+        consumer = KafkaConsumer(group_id=None, enable_auto_commit=False,
+                                 isolation_level="read_committed", **client_options(kafka))
+    except (KafkaError, OSError) as error:
+        raise UsageError(f"no broker at {', '.join(kafka.bootstrap_servers)}: {error}") from None
+    try:
+        partitions = sorted(consumer.partitions_for_topic(kafka.topic) or ())
+        if not partitions:
+            raise UsageError(f"topic {kafka.topic!r} does not exist")
+        places = [TopicPartition(kafka.topic, p) for p in partitions]
+        first, end = consumer.beginning_offsets(places), consumer.end_offsets(places)
+        waiting = sum(end[p] - first[p] for p in places)
+        stdout.write(f"{kafka.topic}: {len(places)} partitions, {waiting} messages kept\n")
+        consumer.assign(places)
+        for place in places:
+            consumer.seek(place, max(first[place], end[place] - 200))
+        decoder = Decoder(Registry(), Fields(
+            kafka.asset_field, kafka.sensor_field, kafka.time_field, kafka.value_field,
+            kafka.values_field))
+        seen, until = 0, time.monotonic() + 5.0
+        dead: dict[str, int] = {}
+        while seen < min(waiting, 1000) and time.monotonic() < until:
+            for records in consumer.poll(500).values():
+                seen += len(records)
+                for decoded in decoder.decode(records):
+                    for _, reason in decoded.dead:
+                        dead[reason] = dead.get(reason, 0) + 1
+    finally:
+        consumer.close()
+    registry = decoder.registry
+    shapes = ", ".join(f"{n} {shape}" for shape, n in decoder.shapes.most_common()) or "nothing"
+    units = ", ".join(decoder.units) or "unknown"
+    stdout.write(f"of the last {seen}: {shapes}; times in {units}; {len(registry.assets)} assets, "
+                 f"{registry.tag_count} tags\n")
+    for reason, count in sorted(dead.items()):
+        stdout.write(f"would be dead letters: {count} ({reason})\n")
+    stdout.write(f"alerts would go to {kafka.alerts_topic}, the state to "
+                 f"{kafka.state_topic_name}\n")
+    return EXIT_OK
+
+
+def warm(settings: Settings) -> None:
+    """Compile every kernel that the settings need, on a stream that no one sees."""
+    import numpy as np
+
+    from anomaly import assets
+    from anomaly.batches import reading_batch
+    from anomaly.monitor import Monitor
+    from anomaly.registry import Registry
+
+    registry = Registry()
+    asset = registry.asset("warm-up")
+    width = 3
+    registry.columns(asset, [f"s{c}" for c in range(width)])
+    monitor = Monitor(settings.monitor, registry)
+    rows = settings.monitor.warm_up_rows + 50
+    random = np.random.default_rng(0)
+    monitor.process(reading_batch(
+        np.zeros(rows * width, np.int64), np.tile(np.arange(width), rows),
+        np.repeat(np.arange(rows) * 10**9, width), random.normal(size=rows * width),
+        np.tile(np.arange(width) == width - 1, rows)))
+    tracker = assets.Tracker(monitor)
+    list(tracker.changes([asset], [False]))
+
+
+def catch_signals(wishes: Wishes, say: Callable[[str], None]) -> None:
+    """SIGTERM and SIGINT stop in order, a second one at once; SIGHUP reads the settings again."""
+
+    def stop(number: int, frame: object) -> None:
+        if wishes.stop:
+            os._exit(128 + number)
+        wishes.stop = True
+        timer = threading.Timer(DRAIN_SECONDS, _cut_off, [say])
+        timer.daemon = True
+        timer.start()
+
+    def reload(number: int, frame: object) -> None:
+        wishes.reload = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+
+
+def quiet_libraries() -> None:
+    """Let a client library speak of errors only, and say each of them once in a while."""
+    logger = logging.getLogger("kafka")
+    logger.setLevel(logging.ERROR)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.addFilter(_Seldom())
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def _serve(
+    options: RunOptions, settings: Settings, connection: Mapping[str, Any], wishes: Wishes,
+    status: Status, say: Callable[[str], None],
+) -> None:
+    kafka = settings.kafka
+    stopped = lambda: wishes.stop  # noqa: E731
+    count = patiently(lambda: prepare_topics(connection, kafka), say, stopped, "topics")
+    source = patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer")
+    say(f"reading {kafka.topic} ({count} partitions) as group {kafka.group}")
+    worker = Worker(settings, connection, source, SystemClock(), status, say, wishes,
+                    reload=options.load)
+    watcher = threading.Event()
+    if options.config is not None:
+        threading.Thread(target=_watch, args=(Watched(options.config), wishes, watcher),
+                         name="settings", daemon=True).start()
+    try:
+        worker.run()
+    finally:
+        watcher.set()
+        source.close()
+
+
+def _watch(watched: Watched, wishes: Wishes, done: threading.Event) -> None:
+    while not done.wait(WATCH_SECONDS):
+        if watched.changed():
+            wishes.reload = True
+
+
+@dataclass(slots=True)
+class Watched:
+    """A settings file that is looked at now and then: has it changed?"""
+
+    path: Path
+    seen: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        self.seen = self._stamp()
+
+    def changed(self) -> bool:
+        """Whether it is another file than last time; a file that is gone has not changed."""
+        stamp = self._stamp()
+        if stamp == (0, 0) or stamp == self.seen:
+            return False
+        self.seen = stamp
+        return True
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
+
+
+class _Seldom(logging.Filter):
+    """Lets the same message through once in :data:`REPEAT_SECONDS`; exact counts are metrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if len(self._last) > 1000:
+            self._last.clear()
+        key = f"{record.name}:{record.msg}"
+        if now - self._last.get(key, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return False
+        self._last[key] = now
+        return True
+
+
+def _sayer(stderr: TextIO) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        stderr.write(f"andon: {text}\n")
+        stderr.flush()
+
+    return say
+
+
+def _cut_off(say: Callable[[str], None]) -> None:
+    say(f"not stopped within {DRAIN_SECONDS:.0f} s: cut off; nothing uncommitted will be seen")
+    os._exit(1)

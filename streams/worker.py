@@ -1,0 +1,309 @@
+"""The loop of one worker of the live service.
+
+poll ─► lanes ─► (an alert, or time is up) ─► one transaction: messages, state, offsets
+
+A partition that comes is restored from the state topic and the input after its checkpoint is read
+again in silence; one that goes is dropped, never handed over: the topic knows it. A transaction
+that did not happen leaves nothing behind but a state that ran ahead, so that state is dropped and
+restored, too. Signals and changed settings take effect between two batches. Everything that lives
+outside (broker, clock, settings file) is passed in; ``live.py`` composes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from anomaly.errors import AnomalyError
+from streams import kafka_state
+from streams.errors import StreamsError
+from streams.health import Status
+from streams.kafka_codec import Decoder, Fields, Limits
+from streams.kafka_sink import (
+    AbortedError,
+    Message,
+    Transactions,
+    transactional_id,
+    transactional_prefix,
+)
+from streams.kafka_source import KafkaSource, TopicError, patiently
+from streams.lane import Lane
+from streams.service import Clock
+from streams.settings import Settings
+
+#: Longest wait for input; bounds how late signals and rebalances are noticed.
+POLL_SECONDS = 0.1
+#: Pending bytes at which a commit no longer waits for its time.
+PENDING_LIMIT_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class Wishes:
+    """What signals asked for; looked at between two batches."""
+
+    stop: bool = False
+    reload: bool = False
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a worker has done since it started; for probes and metrics."""
+
+    messages: int = 0
+    alerts: int = 0
+    commits: int = 0
+    aborts: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    restores: int = 0
+    restore_seconds: float = 0.0
+    commit_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    reload_successful: bool = True
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process of the consumer group.
+
+    Collaborators are passed in; ``say`` gets the few lines a person should see.
+    """
+
+    settings: Settings
+    options: Mapping[str, Any]
+    source: KafkaSource
+    clock: Clock
+    status: Status
+    say: Callable[[str], None]
+    wishes: Wishes = field(default_factory=Wishes)
+    commands: Any = None
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    reload: Callable[[], Settings] | None = None
+    _transactions: Transactions | None = None
+    _committed_at: float = 0.0
+
+    def run(self) -> None:
+        """Work until asked to stop; then commit what is done, state included.
+
+        Raises
+        ------
+        FencedError
+            Another worker took over what this one held.
+        StreamsError, AnomalyError
+            State or topics that cannot be used.
+        """
+        kafka = self.settings.kafka
+        name = transactional_id(kafka.group, kafka.worker)
+        self._transactions = patiently(
+            lambda: Transactions(self.options, name, kafka.transaction_seconds),
+            self.say, lambda: self.wishes.stop, "transactions")
+        self.source.subscribe()
+        self._committed_at = self.clock.seconds()
+        try:
+            while not self.wishes.stop:
+                self._step()
+            self.status.move("stopping", ready=False)
+            self._take_changes()
+            self._commit(everything=True)
+        finally:
+            self._transactions.close()
+
+    def _step(self) -> None:
+        """One turn: changes of the group, commands, input, perhaps a commit."""
+        self._take_changes()
+        if self.wishes.reload:
+            self.wishes.reload = False
+            self._reload()
+        if self.commands is not None:
+            self.commands.apply(self.lanes.values())
+        polled = self.source.poll(POLL_SECONDS)
+        self._take_changes()
+        for partition, records in polled.items():
+            lane = self.lanes.get(partition)
+            if lane is not None:
+                lane.take(records)
+                self.totals.messages += len(records)
+                for text in lane.news():
+                    self.say(f"partition {partition}: recognised {text}")
+        self._commit(everything=False)
+        self.status.partitions = tuple(sorted(self.lanes))
+        behind = any(lane.is_silent for lane in self.lanes.values())
+        self.status.move("restoring" if behind else "running", ready=not behind)
+
+    # -- committing -------------------------------------------------------------------------------
+
+    def _commit(self, everything: bool) -> None:
+        """One transaction with all that is pending, if it is time."""
+        now = self.clock.seconds()
+        due = [lane for lane in self.lanes.values()
+               if not lane.is_silent and self._checkpoint_due(lane, now, everything)]
+        lanes = [lane for lane in self.lanes.values() if lane.is_dirty or lane in due]
+        urgent = everything or bool(due) or any(
+            lane.urgent or lane.pending_bytes > PENDING_LIMIT_BYTES for lane in lanes)
+        waited = now - self._committed_at >= self.settings.kafka.commit_seconds
+        if not lanes or not (urgent or waited):
+            return
+        membership = self.source.membership()
+        if membership is None or self.source.has_changes:  # in this order: see KafkaSource
+            return  # what we hold may be another's by now; the changes are taken up first
+        try:
+            self._transact(lanes, due, membership, now)
+        except AbortedError as error:
+            self.totals.aborts += 1
+            self.say(f"{error}; going back to what is committed")
+            self._restore_all()
+
+    def _transact(self, lanes: list[Lane], due: list[Lane], membership: Any, now: float) -> None:
+        assert self._transactions is not None
+        topic = self.settings.kafka.state_topic_name
+        messages: list[Message] = []
+        for lane in lanes:
+            records = list(lane.records)
+            if lane in due:
+                started = time.perf_counter()
+                records += lane.checkpoint_records(lane.commands)
+                self.totals.checkpoint_seconds += time.perf_counter() - started
+                self.totals.checkpoint_bytes += sum(len(v) for _, v in records)
+                self.totals.checkpoints += 1
+            records.append(
+                kafka_state.position_record(lane.position, self._transactions.transactional_id))
+            messages += lane.pending
+            messages += [Message(topic, key, value, (), lane.partition) for key, value in records]
+            self.totals.alerts += sum(
+                1 for m in lane.pending if m.topic == self.settings.kafka.alerts_topic)
+        started = time.perf_counter()
+        self._transactions.commit(
+            messages, {self.source.place(lane.partition): lane.position for lane in lanes},
+            membership)
+        self.totals.commit_seconds += time.perf_counter() - started
+        self.totals.commits += 1
+        for lane in lanes:
+            lane.done(lane in due, now)
+        self._committed_at = now
+
+    def _checkpoint_due(self, lane: Lane, now: float, everything: bool) -> bool:
+        kafka = self.settings.kafka
+        if lane.checkpoint_now or not lane.since_checkpoint:
+            return lane.checkpoint_now
+        return (everything or now - lane.checkpointed_at >= kafka.checkpoint_seconds
+                or lane.since_checkpoint >= kafka.checkpoint_messages)
+
+    # -- partitions -------------------------------------------------------------------------------
+
+    def _take_changes(self) -> None:
+        for change in self.source.changes():
+            for partition in change.partitions:
+                self.lanes.pop(partition, None)
+            if change.kind == "assigned":
+                for partition in change.partitions:
+                    self._restore(partition)
+            elif change.partitions:
+                self.say(f"partitions {_listed(change.partitions)} {change.kind}")
+
+    def _restore_all(self) -> None:
+        held = sorted(self.lanes)
+        self.lanes.clear()
+        for partition in held:
+            self._restore(partition)
+
+    def _restore(self, partition: int) -> None:
+        """Take a partition over: its state, its position, and the input in between."""
+        if self.wishes.stop or partition not in self.source.assignment():
+            return
+        self.status.move(f"restoring partition {partition}", ready=False)
+        lane = patiently(
+            lambda: self._lane(partition), self.say, lambda: self.wishes.stop,
+            f"partition {partition}")
+        if self.source.seek(partition, lane.position):
+            self.lanes[partition] = lane
+
+    def _lane(self, partition: int) -> Lane:
+        kafka, source, now = self.settings.kafka, self.source, self.clock.seconds()
+        started = time.monotonic()
+        latest = kafka_state.read(
+            dict(self.options), kafka.state_topic_name, partition,
+            transactional_prefix(kafka.group))
+        found = kafka_state.restored(
+            latest, self.settings.monitor, kafka.asset_limit, kafka.tag_limit)
+        first, end = source.ends(partition)
+        checkpoint = found.checkpoint
+        until = found.position if found.position is not None else source.committed(partition)
+        if checkpoint is not None:
+            start = checkpoint.position
+        else:
+            start = first if kafka.start == "earliest" or until is not None else end
+            if until is not None and until > first:
+                self.say(f"partition {partition}: there is no state below the committed offset "
+                         f"{until}; learning again from what is still kept")
+        if start > end:
+            raise TopicError(
+                f"{kafka.topic}-{partition} ends at {end}, before our position {start}: the topic "
+                "was made anew. Use another kafka.group (or kafka.state_topic) for it")
+        if start < first:
+            self.say(f"partition {partition}: {first - start} messages after the checkpoint are "
+                     "no longer kept and are lost to the state")
+            start = first
+        decoder = Decoder(
+            found.monitor.registry,
+            Fields(kafka.asset_field, kafka.sensor_field, kafka.time_field, kafka.value_field,
+                   kafka.values_field),
+            Limits(message_bytes=kafka.message_limit_bytes))
+        lane = Lane(
+            partition, kafka, found.monitor, decoder, found.book, start,
+            max(start, until or start), start, now - _stagger(partition) * kafka.checkpoint_seconds)
+        lane.committed = lane.silent_until
+        if checkpoint is None:
+            lane.checkpoint_now = True  # from here on the position is told by our own topic
+        else:
+            lane.commands = dict(checkpoint.commands)
+            lane.memory = dict(checkpoint.memory)
+            for name, count in checkpoint.counts.items():
+                kind, _, reason = name.partition(".")
+                (lane.reasons if kind == "dead" else lane.counts)[reason or name] = count
+        self.totals.restores += 1
+        self.totals.restore_seconds += time.monotonic() - started
+        return lane
+
+    # -- settings ---------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Read the settings again; thresholds change at once, what was learned stays."""
+        if self.reload is None:
+            return
+        try:
+            fresh = self.reload()
+            _check_reloadable(self.settings, fresh)
+            self._commit(everything=True)
+            previous, self.settings = self.settings, fresh
+            try:
+                self._restore_all()
+            except (StreamsError, AnomalyError):
+                self.settings = previous
+                self._restore_all()
+                raise
+        except (StreamsError, AnomalyError) as error:
+            self.totals.reload_successful = False
+            self.say(f"settings not changed: {error}")
+            return
+        self.totals.reload_successful = True
+        self.say("settings changed")
+
+
+def _check_reloadable(now: Settings, fresh: Settings) -> None:
+    """What decides where state and outputs are cannot change under a running worker."""
+    for name in ("bootstrap_servers", "topic", "group", "worker", "state_topic", "alerts_topic",
+                 "dead_letter_topic", "late_topic", "commands_topic"):
+        if getattr(now.kafka, name) != getattr(fresh.kafka, name):
+            raise TopicError(f"kafka.{name} cannot change while running: restart the service")
+
+
+def _stagger(partition: int) -> float:
+    """Spread the checkpoints of partitions over their interval (golden ratio, any number)."""
+    return partition * 0.6180339887498949 % 1.0
+
+
+def _listed(partitions: tuple[int, ...]) -> str:
+    return ", ".join(map(str, partitions))

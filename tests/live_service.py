@@ -1,0 +1,320 @@
+"""What the tests of the live service share: a stream with faults, real workers, and the oracle.
+
+The oracle is the engine run over the same topic in one go, without a group, a transaction or a
+state topic. What the service said, read back with ``read_committed``, must be the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from anomaly import quality
+from anomaly.monitor import Monitor
+from anomaly.registry import Registry
+from streams import kafka_state, settings
+from streams.kafka_codec import Decoder
+from streams.kafka_sink import alert_message
+from streams.settings import Settings
+from tests.kafka_broker import ROOT, Cluster
+
+#: A small engine: the tests are about delivery, and the same path is taken by any other.
+ENGINE = """
+budget = "1/day"
+warm_up_rows = 60
+detectors = ["level", "drift"]
+"""
+
+SENSORS = 4
+START_NS = 1_700_000_000 * 10**9
+
+
+@dataclass(slots=True)
+class Deployment:
+    """One group on topics of its own, and the workers that were started for it."""
+
+    cluster: Cluster
+    folder: Path
+    name: str
+    partitions: int
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: int = 0
+
+    @property
+    def config(self) -> Path:
+        """The settings file of every worker."""
+        return self.folder / "andon.toml"
+
+    @property
+    def settings(self) -> Settings:
+        """The same, loaded."""
+        return settings.load(self.config, {}, {})
+
+    def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """A real worker in its own process group; its words go to a log beside the settings."""
+        log = (self.folder / f"worker-{self.started}.log").open("wb")
+        self.started += 1
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "streams", "run", "--config", str(self.config)],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **(environment or {})})
+        self.workers.append(worker)
+        return worker
+
+    def logs(self) -> str:
+        """What all workers said, for a failed test."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}"
+            for path in sorted(self.folder.glob("worker-*.log")))
+
+    def stop(self, seconds: float = 15.0) -> list[int | None]:
+        """SIGTERM to all that run; returns their exit codes (None = had to be killed)."""
+        running = [w for w in self.workers if w.poll() is None]
+        for worker in running:
+            os.killpg(worker.pid, signal.SIGTERM)
+        end = time.monotonic() + seconds
+        codes: list[int | None] = []
+        for worker in running:
+            try:
+                codes.append(worker.wait(max(0.1, end - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                kill(worker)
+                codes.append(None)
+        return codes
+
+
+@contextlib.contextmanager
+def deployment(
+    cluster: Cluster, partitions: int, engine: str = ENGINE, kafka: str = ""
+) -> Iterator[Deployment]:
+    """Fresh topics and settings; whatever still runs at the end is killed."""
+    name = f"t{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory(prefix="andon-live-") as folder:
+        made = Deployment(cluster, Path(folder), name, partitions)
+        made.config.write_text(f"""{engine}
+[kafka]
+bootstrap_servers = {json.dumps(cluster.bootstrap.split(","))}
+topic = "{name}.readings"
+group = "{name}"
+alerts_topic = "{name}.alerts"
+dead_letter_topic = "{name}.dead"
+late_topic = "{name}.late"
+commands_topic = "{name}.commands"
+session_seconds = 2.0
+commit_seconds = 0.5
+checkpoint_seconds = 2.0
+transaction_seconds = 5.0
+{kafka}
+""")
+        cluster.create_topic(f"{name}.readings", partitions)
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                kill(worker)
+
+
+def kill(worker: subprocess.Popen[bytes]) -> None:
+    """kill -9, and collect it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+def stream(rows: int, machines: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Wide rows of machines in turn, one a second each; now and then one shifts for a while.
+
+    Yields the asset and the row as the message that is to be sent.
+    """
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=(rows, SENSORS))
+    faulty = random.random((rows // machines // 100 + 2, machines)) < 0.3
+    for r in range(rows):
+        m, k = r % machines, r // machines
+        shift = 9.0 if k > 80 and faulty[k // 100, m] and k % 100 > 70 else 0.0
+        values = {f"s{c}": round(50.0 + 10 * c + float(noise[r, c]) + shift, 4)
+                  for c in range(SENSORS)}
+        yield f"machine-{m:03d}", {
+            "asset": f"machine-{m:03d}", "ts": START_NS // 10**6 + 1000 * k, "values": values}
+
+
+def producer(deployed: Deployment) -> KafkaProducer:
+    """A plain producer, as a gateway would be."""
+    return KafkaProducer(
+        bootstrap_servers=deployed.cluster.bootstrap, linger_ms=5, acks="all",
+        **deployed.cluster.client)
+
+
+def send(deployed: Deployment, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Send rows, keyed by asset, and wait until they are kept."""
+    sender = producer(deployed)
+    for asset, row in rows:
+        sender.send(f"{deployed.name}.readings", key=asset.encode(), value=json.dumps(row).encode())
+    sender.flush()
+    sender.close()
+
+
+def records(deployed: Deployment, topic: str, isolation: str = "read_committed") -> list[Any]:
+    """Every message of a topic, partition by partition in order of offset."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=deployed.cluster.bootstrap, enable_auto_commit=False,
+        isolation_level=isolation, **deployed.cluster.client)
+    try:
+        name = f"{deployed.name}.{topic}"
+        known = sorted(consumer.partitions_for_topic(name) or ())
+        places = [TopicPartition(name, p) for p in known]
+        if not places:
+            return []
+        consumer.assign(places)
+        ends = consumer.end_offsets(places)
+        consumer.seek_to_beginning(*places)
+        found: dict[TopicPartition, list[Any]] = {place: [] for place in places}
+        while any(consumer.position(place) < ends[place] for place in places):
+            for place, polled in consumer.poll(300, max_records=20_000).items():
+                found[place] += polled
+        return [record for place in places for record in found[place]]
+    finally:
+        consumer.close()
+
+
+@dataclass(slots=True)
+class Said:
+    """What came out, in a form that can be compared: alerts by asset in order, letters, counts."""
+
+    alerts: dict[bytes, list[tuple[bytes, tuple[tuple[str, bytes], ...]]]]
+    dead: Counter[tuple[str, int, int]]
+    late: Counter[tuple[str, int, int]]
+    counts: Counter[str]
+
+
+def expected(deployed: Deployment) -> Said:
+    """The oracle: every partition from its first message to its last, in one process."""
+    config = deployed.settings
+    said = Said({}, Counter(), Counter(), Counter())
+    by_partition: dict[int, list[Any]] = {}
+    for record in records(deployed, "readings"):
+        by_partition.setdefault(record.partition, []).append(record)
+    for partition, messages in by_partition.items():
+        monitor = Monitor(config.monitor, Registry())
+        decoder = Decoder(monitor.registry)
+        for decoded in decoder.decode(messages):
+            outcome = monitor.process(decoded.readings)
+            for alert in outcome.alerts:
+                message = alert_message(
+                    alert, config.kafka.alerts_topic, f"/andon/{config.kafka.group}")
+                assert message.key is not None
+                assert message.value is not None
+                said.alerts.setdefault(message.key, []).append((message.value, message.headers))
+            said.counts["in"] += decoded.end - decoded.first
+            dead = {i for i, _ in decoded.dead}
+            for i, reason in decoded.dead:
+                said.dead[reason, partition, messages[i].offset] += 1
+                said.counts["dead_lettered"] += 1
+            for i in range(decoded.first, decoded.end):
+                if i in dead:
+                    continue
+                reasons = outcome.reason[decoded.message == i]
+                refused = [quality.REASONS[c] for c in reasons.tolist()
+                           if quality.REASONS[c] in (
+                               "duplicate", "late", "clock_jump", "bad_time")]
+                aside = [r for r in refused if r != "duplicate"]
+                if aside:
+                    said.late[aside[0], partition, messages[i].offset] += 1
+                if len(refused) < len(reasons):
+                    said.counts["accepted"] += 1
+                else:
+                    said.counts["late" if aside else "duplicate"] += 1
+    return said
+
+
+def observed(deployed: Deployment) -> Said:
+    """What the service said, as a ``read_committed`` consumer sees it, and its own counts."""
+    said = Said({}, Counter(), Counter(), Counter())
+    for record in records(deployed, "alerts"):
+        said.alerts.setdefault(record.key, []).append((record.value, tuple(record.headers)))
+    for topic, into in (("dead", said.dead), ("late", said.late)):
+        for record in records(deployed, topic):
+            head = dict(record.headers)
+            into[head["andon_reason"].decode(), int(head["andon_partition"]),
+                 int(head["andon_offset"])] += 1
+    for partition in range(deployed.partitions):
+        latest = kafka_state.read(
+            {"bootstrap_servers": deployed.cluster.bootstrap, **deployed.cluster.client},
+            f"{deployed.name}.state", partition)
+        counts = json.loads(latest[b"checkpoint"])["counts"] if b"checkpoint" in latest else {}
+        said.counts.update({k: v for k, v in counts.items() if "." not in k and v})
+    return said
+
+
+def assert_same(deployed: Deployment) -> Said:
+    """The service said what the oracle says: byte for byte, nothing twice, nothing lost."""
+    want, got = expected(deployed), observed(deployed)
+    assert sum(map(len, want.alerts.values())) > 0, "the stream should have caused alerts"
+    assert got.alerts == want.alerts, difference(want, got)
+    assert got.dead == want.dead
+    assert got.late == want.late
+    assert got.counts == want.counts
+    counts = got.counts
+    assert counts["in"] == (
+        counts["accepted"] + counts["dead_lettered"] + counts["late"] + counts["duplicate"])
+    return got
+
+
+def difference(want: Said, got: Said) -> str:
+    """How many alerts are lost and doubled, for a failed test."""
+    a = Counter(value for events in want.alerts.values() for value, _ in events)
+    b = Counter(value for events in got.alerts.values() for value, _ in events)
+    return f"lost {sum((a - b).values())}, too many {sum((b - a).values())} of {sum(a.values())}"
+
+
+def positions(deployed: Deployment) -> dict[int, int]:
+    """Per partition the group's committed offset (0 where there is none yet)."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=deployed.cluster.bootstrap, group_id=deployed.name,
+        enable_auto_commit=False, **deployed.cluster.client)
+    try:
+        return {p: consumer.committed(TopicPartition(f"{deployed.name}.readings", p)) or 0
+                for p in range(deployed.partitions)}
+    finally:
+        consumer.close()
+
+
+def ends(deployed: Deployment) -> dict[int, int]:
+    """Per partition the end of the input."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=deployed.cluster.bootstrap, **deployed.cluster.client)
+    try:
+        places = [TopicPartition(f"{deployed.name}.readings", p)
+                  for p in range(deployed.partitions)]
+        return {place.partition: end for place, end in consumer.end_offsets(places).items()}
+    finally:
+        consumer.close()
+
+
+def wait_until_done(
+    deployed: Deployment, seconds: float, tend: Callable[[], None] = lambda: None
+) -> None:
+    """Wait until everything that was sent is committed; ``tend`` is called meanwhile."""
+    target, end = ends(deployed), time.monotonic() + seconds
+    while time.monotonic() < end:
+        tend()
+        if positions(deployed) == target:
+            return
+        time.sleep(0.2)
+    raise TimeoutError(
+        f"not done after {seconds} s: {positions(deployed)} of {target}\n{deployed.logs()}")
