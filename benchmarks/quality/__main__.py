@@ -15,8 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.quality import command_line
 from benchmarks.quality.datasets import ALL_SETS, data_folder, has_set
-from benchmarks.quality.methods import Entry, entries
+from benchmarks.quality.methods import Entry, entries, missing
 from benchmarks.quality.outcomes import CaseOutcome
 from benchmarks.quality.results import Results, as_json, form, markdown
 from benchmarks.quality.runner import Done, run
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE_EXIT
     sets = options.set or list(ALL_SETS)
     methods = options.method or list(table)
+    for name, library in missing().items():
+        print(f"skipped: {name}, {library} is not installed (extra: bench)", file=sys.stderr)
+    if not command_line.is_runnable():
+        print("skipped: andon, this checkout has no command line", file=sys.stderr)
     bar = _Bar(sys.stderr.isatty())
     outcomes = run(methods, sets, options.store, options.jobs, options.fast, bar)
     bar.end()

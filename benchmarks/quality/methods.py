@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 from benchmarks.quality import command_line, controls
@@ -17,6 +17,9 @@ from benchmarks.quality.store import hash_of_files
 
 _HERE = Path(__file__).resolve().parent
 _CONTROL_SOURCES = [_HERE / "controls.py", _HERE / "tail.py"]
+
+#: Controls that need a library which is an extra.
+_LIBRARIES = {"river-hst": "river", "matrix-profile": "stumpy"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,17 @@ def entries() -> dict[str, Entry]:
             is_control=False,
         )
     for name in controls.controls():
+        if name in missing():
+            continue
         table[name] = Entry(name, _control(name), _control_version(name), is_control=True)
     return table
+
+
+def missing() -> dict[str, str]:
+    """Controls that cannot run here, with the library each lacks."""
+    return {
+        name: library for name, library in _LIBRARIES.items() if util.find_spec(library) is None
+    }
 
 
 def _control(name: str) -> Callable[[], Method]:
@@ -61,6 +73,5 @@ def _control(name: str) -> Callable[[], Method]:
 
 
 def _control_version(name: str) -> Callable[[], str]:
-    library = {"river-hst": "river", "matrix-profile": "stumpy"}.get(name)
-    release = metadata.version(library) if library else ""
+    release = metadata.version(_LIBRARIES[name]) if name in _LIBRARIES else ""
     return lambda: f"{name}-{release}-{hash_of_files(_CONTROL_SOURCES)}"
