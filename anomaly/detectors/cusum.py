@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, long_run_deviation, robust_reference
@@ -54,6 +55,13 @@ class Config:
     sum_limit: float = 50.0
     batch_rows: int = 30
     folds: int = 4
+
+    def __post_init__(self) -> None:
+        within("slack", self.slack, 0, 100)
+        within("clip_limit", self.clip_limit, 0.5, 1e6)
+        within("sum_limit", self.sum_limit, 1, 1e9)
+        within("batch_rows", self.batch_rows, 2, 100_000)
+        within("folds", self.folds, 2, 20)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

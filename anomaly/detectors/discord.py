@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, learned_scale, learns, memory_weight
@@ -72,6 +73,14 @@ class Config:
     history: int = 512
     decimations: tuple[int, ...] = (1, 2, 4, 8, 16)
     memory_rows: float = 20000.0
+
+    def __post_init__(self) -> None:
+        within("window", self.window, 2, 1000)
+        within("history", self.history, 2 * self.window, 100_000)
+        within("memory_rows", self.memory_rows, 1, 1e9)
+        within("decimations (how many)", len(self.decimations), 1, 12)
+        for values in self.decimations:
+            within("decimations", values, 1, 10_000)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

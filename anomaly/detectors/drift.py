@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, memory_weight, robust_reference
@@ -45,6 +46,11 @@ class Config:
     clip_limit: float = 3.0
     memory_rows: float = 500.0
     folds: int = 4
+
+    def __post_init__(self) -> None:
+        within("clip_limit", self.clip_limit, 0.5, 1e6)
+        within("memory_rows", self.memory_rows, 1, 1e9)
+        within("folds", self.folds, 2, 20)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, learned_scale, learns, memory_weight
@@ -66,6 +67,12 @@ class Config:
     forgetting: float = 0.9995
     half_life_rows: float = 8.0
     memory_rows: float = 20000.0
+
+    def __post_init__(self) -> None:
+        within("lags", self.lags, 1, 64)
+        within("forgetting", self.forgetting, 0.9, 1)
+        within("half_life_rows", self.half_life_rows, 0.1, 1e6)
+        within("memory_rows", self.memory_rows, 1, 1e9)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import REFERENCE_ROWS_MIN, advances, finite_values, long_run_deviation
@@ -61,6 +62,11 @@ class Config:
     ratio: float = 2.0
     sum_limit: float = 50.0
     folds: int = 4
+
+    def __post_init__(self) -> None:
+        within("ratio", self.ratio, 1.01, 1000)
+        within("sum_limit", self.sum_limit, 1, 1e9)
+        within("folds", self.folds, 2, 20)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, learned_scale, learns
@@ -53,6 +54,11 @@ class Config:
     window_rows: int = 64
     softening: float = 1.0
     memory_rows: float = 4000.0
+
+    def __post_init__(self) -> None:
+        within("window_rows", self.window_rows, 2, 100_000)
+        within("softening", self.softening, 0, 1e6)
+        within("memory_rows", self.memory_rows, 1, 1e9)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

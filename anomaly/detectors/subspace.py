@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, clip, learned_scale, learns, memory_weight
@@ -62,6 +63,11 @@ class Config:
     rank: int = 4
     amnesia: float = 2.0
     memory_rows: float = 4000.0
+
+    def __post_init__(self) -> None:
+        within("rank", self.rank, 1, 64)
+        within("amnesia", self.amnesia, 0, 10)
+        within("memory_rows", self.memory_rows, 1, 1e9)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

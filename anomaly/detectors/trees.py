@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference, follow
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, clip, learns, robust_reference
@@ -71,6 +72,13 @@ class Config:
     window_rows: int = 250
     seed: int = 1
     folds: int = 4
+
+    def __post_init__(self) -> None:
+        within("trees", self.trees, 1, 1000)
+        within("depth", self.depth, 1, 14)
+        within("window_rows", self.window_rows, 1, WINDOW_LIMIT)
+        within("seed", self.seed, 0, _MASK)
+        within("folds", self.folds, 2, 20)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
