@@ -165,8 +165,10 @@ class CsvFile:
             io.StringIO(text.decode("utf-8", "replace"), newline=""),
             delimiter=self.dialect.delimiter,
         )
+        last = 0
         try:
             for cells in reader:
+                last = reader.line_num
                 if is_blank(cells, width):
                     continue
                 if len(cells) < width:
@@ -176,8 +178,10 @@ class CsvFile:
                     faults.append(Fault(len(rows), "too_many_cells", _joined(cells, self.dialect)))
                 rows.append(cells)
         except csv.Error as error:
-            line = first_line + reader.line_num
-            raise InputError(self.path, f"cannot be read as CSV: {error}", line) from error
+            raise InputError(
+                self.path, f"cannot be read as CSV: {error}; is a quote never closed?",
+                first_line + last,
+            ) from error
         columns = {i: pa.array([row[i] for row in rows], pa.string()) for i in sorted(wanted)}
         return Block(len(rows), columns, tuple(faults), line_of)
 

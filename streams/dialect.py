@@ -14,6 +14,7 @@ import gzip
 import io
 import lzma
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -42,6 +43,11 @@ _NOT_TEXT = ((b"PK\x03\x04", "an Excel workbook or a ZIP archive; export it as C
              (b"\x89HDF", "an HDF5 file; export it as CSV or Parquet"),
              (b"ARROW1", "an Arrow file; convert it to Parquet"),
              (b"SQLite", "an SQLite database; export a table as CSV"))
+
+
+#: Octets that text has no use for; a few are a disk's or a power cut's doing, many are no text.
+_CONTROL = frozenset(range(32)) - frozenset(b"\t\n\r\f")
+_CONTROL_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,9 @@ def read_head(path: Path, delimiter: str | None = None) -> Head:
     if not text.strip():
         raise InputError(path, "the file holds comments only, no header and no rows", skipped)
     found = delimiter or declared or _guess_delimiter(text)
-    header, header_lines, head = _read_head(path, text, found, len(data) < HEAD_BYTES)
+    header, header_lines, head = _read_head(
+        path, text, found, len(data) < HEAD_BYTES, skipped
+    )
     header = _fitted(header, head)
     dialect = Dialect(
         compression, encoding, found, carriage_returns, skipped + header_lines, tuple(header)
@@ -158,9 +166,10 @@ def _decode(path: Path, data: bytes, complete: bool) -> tuple[str, str]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif b"\x00" in data[:4096]:
-        if data[1:200:2].count(0) < 0.8 * len(data[1:200:2]):
+        if data[1:200:2].count(0) >= 0.8 * len(data[1:200:2]):
+            encoding = "utf-16-le"
+        elif sum(octet in _CONTROL for octet in data[:4096]) > _CONTROL_SHARE * len(data[:4096]):
             raise InputError(path, "this is not a text file; CSV and Parquet can be read")
-        encoding = "utf-16-le"
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(data, final=complete)
     except UnicodeDecodeError:
@@ -198,7 +207,10 @@ def _guess_delimiter(text: str) -> str:
         if width > 1:
             fitting = sum(_width(row) <= width <= len(row) for row in rows[1:])
             share = fitting / (len(rows) - 1) if len(rows) > 1 else 1.0
-            if share >= 0.5 and (share, width) > best_fit:
+            if share < 0.5:  # a name too few? then at least the rows agree among themselves
+                usual, count = Counter(len(row) for row in rows[1:]).most_common(1)[0]
+                share = 0.4 * count / (len(rows) - 1) if usual > width else 0.0
+            if share > 0.2 and (share, width) > best_fit:
                 best, best_fit = delimiter, (share, width)
     if best_fit[1] == 1:  # one column: anything that is not a decimal comma
         return ";"
@@ -214,14 +226,15 @@ def _width(cells: list[str]) -> int:
 
 
 def _read_head(
-    path: Path, text: str, delimiter: str, complete: bool
+    path: Path, text: str, delimiter: str, complete: bool, skipped: int
 ) -> tuple[list[str], int, list[list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header: list[str] = []
     rows: list[list[str]] = []
-    lines = 0
+    lines = last = 0
     try:
         for cells in reader:
+            last = reader.line_num
             if not header:
                 if cells:
                     header, lines = cells, reader.line_num
@@ -230,7 +243,9 @@ def _read_head(
                 if len(rows) > HEAD_ROWS:
                     break
     except csv.Error as error:
-        raise InputError(path, f"cannot be read as CSV: {error}", reader.line_num) from error
+        raise InputError(
+            path, f"cannot be read as CSV: {error}; is a quote never closed?", skipped + last + 1
+        ) from error
     if not complete and len(rows) <= HEAD_ROWS and len(rows) > 1:
         rows.pop()  # cut off by the head's end
     return header, lines, rows[:HEAD_ROWS]

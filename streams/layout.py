@@ -115,7 +115,7 @@ class Layout:
     def describe_time(self) -> str:
         """Where the time comes from, in words."""
         if isinstance(self.time, RowFormat):
-            return f"no time column, one row = {self.time.step_ns / 1e9:g} s"
+            return f"none, so rows are counted, one row = {self.time.step_ns / 1e9:g} s"
         name = " + ".join(self.names[column] for column in self.time_columns)
         if isinstance(self.time, times.NumberFormat):
             if self.time.epoch:
@@ -325,11 +325,10 @@ class _Reader:
                     return form, (column,)
         if named:
             raise self._unreadable(named[0])
-        self.notes.append("no time column: rows are counted instead")
         return RowFormat(round(self.settings.counter_seconds * 1e9)), ()
 
     def _unreadable(self, column: int) -> InputError:
-        cells = [cell for cell in self.head[column].to_pylist() if cell is not None]
+        cells = [cell for cell in self.head[column].to_pylist() if cell not in (None, "")]
         example = f" (the first is {cells[0]!r})" if cells else " (it is empty)"
         return InputError(
             self.path, f"no time can be read from this column{example}; expected ISO 8601, an "

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-#: Closed list: reason -> what it means, in the words of the summary.
+#: Closed list: reason -> what one and what several of them are called in the summary.
 REASONS = {
-    "not_a_number": "cells with text in a number column",
-    "unreadable_time": "rows whose time cannot be read",
-    "no_asset": "rows without an asset",
-    "no_sensor": "rows without a sensor's name",
-    "name_too_long": "rows with a name that is too long",
-    "too_few_cells": "rows with too few cells",
-    "too_many_cells": "rows with too many cells",
+    "not_a_number": ("cell with text in a number column", "cells with text in a number column"),
+    "unreadable_time": ("row whose time cannot be read", "rows whose time cannot be read"),
+    "no_asset": ("row without an asset", "rows without an asset"),
+    "no_sensor": ("row without a sensor's name", "rows without a sensor's name"),
+    "name_too_long": ("row with a name that is too long", "rows with a name that is too long"),
+    "too_few_cells": ("row with too few cells", "rows with too few cells"),
+    "too_many_cells": ("row with too many cells", "rows with too many cells"),
 }
 
 #: A cell's text is cut to this many characters in the sample.
@@ -71,7 +71,8 @@ class Rejections:
 
     def describe(self) -> Sequence[str]:
         """The counts in words, the most frequent first; empty if nothing was rejected."""
-        return [f"{count:,} {REASONS[reason]}" for reason, count in self.counts.most_common()]
+        return [f"{count:,} {REASONS[reason][count > 1]}"
+                for reason, count in self.counts.most_common()]
 
     def write(self, path: Path) -> None:
         """Write the sample, one JSON object a line, in the order of the input's rows."""
