@@ -115,7 +115,10 @@ class ScoreFile:
         self._parts: list[pa.Table] = []
         self._rows = 0
         self._parquet = None if self._is_csv else (
-            pq.ParquetWriter(str(path), _SCHEMA, compression="zstd")
+            pq.ParquetWriter(
+                str(path), _SCHEMA, compression="zstd", use_dictionary=["asset"],
+                column_encoding={"row": "DELTA_BINARY_PACKED", "time": "DELTA_BINARY_PACKED"},
+            )
         )
         self._text = path.open("wb") if self._is_csv else None
         if self._text is not None:

@@ -193,8 +193,10 @@ def iso(time_ns: int) -> str:
 
 def iso_column(time_ns: Int64) -> pa.Array:
     """:func:`iso` of a whole column; null where there is :data:`NO_TIME`."""
-    text = pc.cast(timestamp_column(time_ns), pa.string())
-    return pc.utf8_replace_slice(text, start=10, stop=11, replacement="T")
+    # Without a zone in the type, which costs Arrow thirty times as much to write.
+    moments = pa.array(time_ns, mask=time_ns == NO_TIME).cast(pa.timestamp("ns"))
+    text = pc.utf8_replace_slice(pc.cast(moments, pa.string()), start=10, stop=11, replacement="T")
+    return pc.binary_join_element_wise(text, "Z", "")
 
 
 def timestamp_column(time_ns: Int64) -> pa.Array:

@@ -103,8 +103,11 @@ def test_one_line_of_scores_for_every_row(recording: Path, result: Path) -> None
     assert scores["asset"].to_pylist() == given["machine"].to_pylist()
     assert scores["time"].cast(pa.int64()).equals(given["ts"].cast(pa.int64()))
     score, alert = scores["score"].to_numpy(), scores["alert"].to_numpy()
-    assert np.isnan(score[:1000]).all()
+    period = scores["return_period_seconds"].to_numpy()
+    assert np.isnan(period[:1000]).all()  # nothing is rated while the engine learns
+    assert (period[1002:] > 0).all()
     assert (score[1002:] >= 0).all()
+    assert not (score[:1000] < 0).any()
     assert not alert[:1800].any()
     assert alert[1800:].any()
     assert scores["score"].null_count == 0
@@ -220,7 +223,7 @@ def test_refused_and_unreadable_rows_keep_their_line(tmp_path: Path) -> None:
     assert all(line[3] for line in lines[653:])
     assert lines[649][5] == lines[650][5] == lines[652][5]
     assert "2 duplicate" in said or "were duplicates" in said
-    assert "1 rows whose time cannot be read" in said
+    assert "1 row whose time cannot be read" in said
     text = (tmp_path / "out" / "rejected.jsonl").read_text(encoding="utf-8")
     kept = [json.loads(line) for line in text.splitlines()]
     assert [(k["reason"], k["row"], k["line"], k["text"]) for k in kept] == [
@@ -276,7 +279,8 @@ def test_a_warm_up_longer_than_the_input_judges_nothing(recording: Path, tmp_pat
     said, _ = run(tmp_path, recording, warm_up_rows=100_000, scores=tmp_path / "s.parquet")
     assert "The input ended within the warm-up" in said
     scores = pq.read_table(tmp_path / "s.parquet")
-    assert np.isnan(scores["score"].to_numpy()).all()
+    assert np.isnan(scores["return_period_seconds"].to_numpy()).all()
+    assert not scores["alert"].to_numpy().any()
     assert alerts(tmp_path) == []
 
 
