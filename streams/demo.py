@@ -17,7 +17,7 @@ from typing import TextIO
 import numpy as np
 
 from anomaly.batches import Alert, Int64, reading_batch
-from anomaly.config import MonitorConfig
+from anomaly.config import MonitorConfig, parse_budget
 from anomaly.evaluate import Failure
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
@@ -34,6 +34,9 @@ from streams.times import iso
 
 #: Healthy time at the shift's beginning: what the engine learns from before it judges.
 LEARNING_SECONDS = 5_400.0
+#: False alarms per machine that the demo accepts. A rarity of once a week cannot be told from an
+#: hour and a half of learning; once a day can, just.
+BUDGET = "1/day"
 #: Simulated time handed over at once; alerts are printed at least this often.
 CHUNK_SECONDS = 300.0
 #: Measured quantities. Totals that only ever grow (parts, energy) and the state code are left out:
@@ -149,12 +152,15 @@ def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
         f"A simulated shift of {hours:g} hours on a line of {len(names)} stations "
         f"({', '.join(names)}), judged as it happens.\nUntil "
         f"{_clock_time(config.start_time_ns + round(LEARNING_SECONDS * 1e9))} the engine learns "
-        "what is usual; then troubles begin that it knows nothing of.\n\n"
+        "what is usual; then troubles begin that it knows nothing of.\n"
+        f"The alert budget is {BUDGET} and machine.\n\n"
     )
     stdout.flush()
     registry = Registry()
     learning_rows = round(LEARNING_SECONDS / config.row_interval_seconds)
-    monitor = Monitor(MonitorConfig(warm_up_rows=learning_rows), registry)
+    monitor = Monitor(
+        MonitorConfig(warm_up_rows=learning_rows, budget_per_week=parse_budget(BUDGET)), registry
+    )
     failures = _failures(config, injections)
     collector = ReportCollector(
         registry, monitor.config.budget_per_week, failures, "A simulated shift"
