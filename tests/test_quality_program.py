@@ -12,14 +12,16 @@ import pytest
 from benchmarks.quality import Recording, command_line, headline, store, verdict_from_rows
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.bootstrap import estimate, interval, interval_of_difference, means
-from benchmarks.quality.command_line import ReplayFailedError, spans_of_transitions
+from benchmarks.quality.command_line import ReplayFailedError, transition
 from benchmarks.quality.controls import Control, always_alarm, ewma_z_score
 from benchmarks.quality.datasets import cases
+from benchmarks.quality.in_process import andon_in_process
 from benchmarks.quality.methods import entries
 from benchmarks.quality.outcomes import CURVE_BUDGETS, measure
 from benchmarks.quality.recordings import NANOSECONDS, Verdict
 from benchmarks.quality.results import cell, figure, form, markdown
 from benchmarks.quality.rows import MARKS, Row
+from benchmarks.quality.transitions import UnknownMachineError, spans_of
 from tests import test_quality_miniature as miniature
 
 
@@ -215,13 +217,13 @@ def test_transitions_become_spans() -> None:
         _line("x", "8", "firing", 8),
         _line("x", "8", "resolved", 9),
     ]
-    first, second = spans_of_transitions(_fleet(), lines)
+    first, second = spans_of(_fleet(), map(transition, lines))
     assert (first.asset, first.fired_row, first.resolved_row) == (8, 11, 19)
     assert first.sensors == ("a",)
     assert first.onset_ns == 60 * NANOSECONDS
     assert (second.asset, second.fired_row, second.resolved_row) == (3, 14, -1)
-    with pytest.raises(ReplayFailedError, match="unknown machine"):
-        spans_of_transitions(_fleet(), [_line("z", "5", "firing", 5)])
+    with pytest.raises(UnknownMachineError, match="'5'"):
+        spans_of(_fleet(), [transition(_line("z", "5", "firing", 5))])
 
 
 def test_a_failing_command_line_is_said(tmp_path: Path) -> None:
@@ -246,6 +248,20 @@ def test_andon_answers_every_row_through_its_command_line(folder: Path, set_name
     assert set(np.unique(verdict.alert)) <= {0, 1}
     fired = {span.fired_row for span in verdict.alerts}
     assert fired <= set(np.flatnonzero(verdict.alert).tolist())
+
+
+@pytest.mark.skipif(not command_line.is_runnable(), reason="this checkout has no command line")
+@pytest.mark.parametrize("set_name", ["skab", "cmapss"])
+def test_command_line_and_engine_give_the_same_numbers(folder: Path, set_name: str) -> None:
+    case = list(cases(set_name))[-1]
+    told = command_line.andon(case.recording, case.warm_up_rows, "1/day")
+    engine = andon_in_process()(case.recording, case.warm_up_rows, "1/day")
+    assert np.array_equal(told.score, engine.score, equal_nan=True)
+    assert np.array_equal(told.return_period_s, engine.return_period_s, equal_nan=True)
+    assert np.array_equal(told.alert, engine.alert)
+    assert [(s.asset, s.fired_row, s.resolved_row, s.kind) for s in told.alerts] == [
+        (s.asset, s.fired_row, s.resolved_row, s.kind) for s in engine.alerts
+    ]
 
 
 def test_methods_are_named_once_and_controls_are_marked() -> None:

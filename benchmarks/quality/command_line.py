@@ -21,12 +21,11 @@ import numpy as np
 
 from benchmarks.quality.recordings import (
     NANOSECONDS,
-    AlertSpan,
     FloatArray,
-    IntArray,
     Recording,
     Verdict,
 )
+from benchmarks.quality.transitions import Transition, spans_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SOURCES = ("anomaly", "streams")
@@ -98,7 +97,7 @@ def read_answer(recording: Recording, scores: Path, alerts: Path) -> Verdict:
     Raises
     ------
     ReplayFailedError
-        If a row is missing, doubled or out of order, or an alert names an unknown machine.
+        If a row is missing, doubled or out of order.
     """
     import pyarrow.parquet
 
@@ -107,55 +106,26 @@ def read_answer(recording: Recording, scores: Path, alerts: Path) -> Verdict:
     if not np.array_equal(rows, np.arange(recording.row_count)):
         raise ReplayFailedError(f"{recording.name}: scores are not one line per row, in order")
     lines = alerts.read_text(encoding="utf-8").splitlines() if alerts.is_file() else []
-    spans = spans_of_transitions(recording, [json.loads(line) for line in lines if line.strip()])
+    steps = [transition(json.loads(line)) for line in lines if line.strip()]
     return Verdict(
         score=_floats(table, "score"),
         return_period_s=_floats(table, "return_period_seconds"),
         alert=np.asarray(_floats(table, "alert") > 0, np.int8),
-        alerts=spans,
+        alerts=spans_of(recording, steps),
     )
 
 
-def spans_of_transitions(
-    recording: Recording, transitions: list[dict[str, Any]]
-) -> tuple[AlertSpan, ...]:
-    """Alert spans from the lines of ``alerts.jsonl``: firing begins one, resolved ends it."""
-    machines = np.unique(recording.asset)
-    by_name = {str(machine): int(machine) for machine in machines}
-    spans: list[AlertSpan] = []
-    open_at: dict[str, int] = {}
-    for line in transitions:
-        name = str(line["asset"])
-        if recording.is_fleet and name not in by_name:
-            raise ReplayFailedError(f"{recording.name}: alert on unknown machine {name!r}")
-        machine = by_name.get(name, int(machines[0]))
-        row = _row_at(recording, machine, _nanoseconds(line["time"]))
-        if line["state"] == "firing" and str(line["id"]) not in open_at:
-            open_at[str(line["id"])] = len(spans)
-            spans.append(
-                AlertSpan(
-                    asset=machine,
-                    fired_row=row,
-                    fired_ns=int(recording.time_ns[row]),
-                    onset_ns=_nanoseconds(line["onset"]),
-                    sensors=tuple(part["sensor"] for part in line.get("contributions") or ()),
-                    kind=str(line.get("kind", "")),
-                )
-            )
-        elif line["state"] == "resolved" and str(line["id"]) in open_at:
-            number = open_at.pop(str(line["id"]))
-            began = spans[number]
-            spans[number] = AlertSpan(
-                asset=began.asset,
-                fired_row=began.fired_row,
-                fired_ns=began.fired_ns,
-                resolved_row=row,
-                resolved_ns=int(recording.time_ns[row]),
-                onset_ns=began.onset_ns,
-                sensors=began.sensors,
-                kind=began.kind,
-            )
-    return tuple(sorted(spans, key=lambda span: (span.fired_row, span.asset)))
+def transition(line: dict[str, Any]) -> Transition:
+    """One line of ``alerts.jsonl``."""
+    return Transition(
+        id=str(line["id"]),
+        asset=str(line["asset"]),
+        kind=str(line["kind"]),
+        state=str(line["state"]),
+        onset_ns=_nanoseconds(line["onset"]),
+        time_ns=_nanoseconds(line["time"]),
+        sensors=tuple(part["sensor"] for part in line["contributions"]),
+    )
 
 
 def _write(path: Path, recording: Recording) -> None:
@@ -170,14 +140,6 @@ def _write(path: Path, recording: Recording) -> None:
     for j, name in enumerate(recording.names):
         columns[name] = pyarrow.array(np.ascontiguousarray(recording.x[:, j]))
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
-
-
-def _row_at(recording: Recording, machine: int, time_ns: int) -> int:
-    """Row of the machine at that time; else the next one, else its last."""
-    rows: IntArray = np.flatnonzero(recording.asset == machine)
-    # The file carries microseconds.
-    times = recording.time_ns[rows] // 1_000
-    return int(rows[min(int(np.searchsorted(times, time_ns // 1_000)), rows.size - 1)])
 
 
 def _nanoseconds(value: Any) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from benchmarks.quality import command_line, controls
+from benchmarks.quality import command_line, controls, in_process
 from benchmarks.quality.recordings import Method
 from benchmarks.quality.store import hash_of_files
 
@@ -52,6 +52,12 @@ def entries() -> dict[str, Entry]:
             "andon",
             lambda: command_line.andon,
             lambda: hash_of_files([*command_line.source_files(), _HERE / "command_line.py"]),
+            is_control=False,
+        )
+        table["andon-inprocess"] = Entry(
+            "andon-inprocess",
+            in_process.andon_in_process,
+            lambda: hash_of_files([*in_process.source_files(), _HERE / "in_process.py"]),
             is_control=False,
         )
     for name in controls.controls():

@@ -24,7 +24,12 @@ WEEK_SECONDS = 604_800.0
 #: Sets without a clock get this many seconds a row, so that one a week is one per 10,000 rows.
 ROW_SECONDS_WITHOUT_CLOCK = WEEK_SECONDS / 10_000
 
-_UNIT_SECONDS = {"hour": 3_600.0, "day": 86_400.0, "week": WEEK_SECONDS, "month": 30 * 86_400.0}
+_UNIT_SECONDS = {
+    "hour": 3_600.0,
+    "day": 86_400.0,
+    "week": WEEK_SECONDS,
+    "month": 30.436875 * 86_400.0,
+}
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class Piece:
         Whether only the fast subset is wanted.
     folder : Path
         The store.
+    version, protocol : str
+        Of the method and the protocol when the run began.
     """
 
     method: str
@@ -49,6 +51,8 @@ class Piece:
     parts: int
     is_fast: bool
     folder: Path
+    version: str
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,20 @@ def run(
     progress : callable
         Called with pieces done, pieces in all, and the piece just done.
     """
+    table = entries()
+    versions = {method: table[method].version() for method in methods}
+    protocol = store.protocol_version()
     pieces = [
-        Piece(method, name, part, _PARTS.get(name, 1), is_fast, folder)
+        Piece(
+            method,
+            name,
+            part,
+            _PARTS.get(name, 1),
+            is_fast,
+            folder,
+            versions[method],
+            protocol,
+        )
         for name in sets
         if has_set(name)
         for method in methods
@@ -106,20 +122,21 @@ def run(
 def work(piece: Piece) -> Done:
     """Judge the cases of a piece, taking from the store what it has."""
     entry = entries()[piece.method]
-    method, version = entry.make(), entry.version()
-    protocol = store.protocol_version()
+    method = entry.make()
     budgets = _budgets(piece.set_name)
     outcomes = []
     known = 0
     for number, case in _chosen(piece):
-        name = store.key(version, protocol, case, budgets)
+        name = store.key(piece.version, piece.protocol, case, budgets)
         outcome = store.load(piece.folder, name)
         if outcome is None:
             with warnings.catch_warnings():
                 # Libraries behind the controls warn about data; a table has no place for it.
                 warnings.simplefilter("ignore", UserWarning)
                 outcome = measure(case, method, budgets)
-            store.save(piece.folder, name, outcome)
+            # Sources edited during a long run must not be remembered under their old version.
+            if (entry.version(), store.protocol_version()) == (piece.version, piece.protocol):
+                store.save(piece.folder, name, outcome)
         else:
             known += 1
         outcomes.append((number, outcome))
