@@ -1,10 +1,11 @@
 """The alert life cycle: one open case per asset, from rows that are too rare to transitions.
 
 inactive → pending → firing → resolved, with the rules that the trials found to matter (each has
-its constant and reason below): an alert closes when the rarity has stayed a decade below the
-budget, when the *level* drops well below the alert's own mean (most false rows come after the
-fault has gone), or when the level has simply stood so long that it is the new normal (accepted);
-after the last two it is raised again only by a level clearly above the one it knew.
+its constant and reason below). An alert closes when the rarity has stayed a decade below the
+budget, or when the fast level drops well below the alert's own mean: most false rows come *after*
+the fault has gone. While it stands, what it says is remembered; a level that grows clearly beyond
+that is news, so a fault that worsens speaks again: the standing alert is resolved and another one
+fires on the same row, without a gap in the row's flag.
 
 State per asset, one kernel over rows; no names, no text, no clock: ``monitor.py`` turns the rare
 transitions into :class:`~anomaly.batches.Alert`.
@@ -36,21 +37,24 @@ TO_PENDING, TO_FIRING, TO_RESOLVED = 0, 1, 2
 #: An alert stays open while the rarity is within this factor of its threshold (hysteresis): a
 #: decade, because rarities of neighbouring rows scatter by about half of one.
 HYSTERESIS = 0.1
-#: A level below this share of the alert's own mean level means the cause has gone.
+#: A fast level below this share of the alert's own mean level means the cause has gone.
 DROP_SHARE = 0.8
 #: Rows before a drop can be told from scatter.
 DROP_ROWS = 5
 #: After a drop, only a level this much above the closed alert's mean is news.
 REFIRE_AFTER_DROP = 1.3
-#: An alert that stood max(ACCEPT_ROWS, ACCEPT_SHARE * warm-up rows) rows is accepted as known …
-ACCEPT_ROWS = 20.0
-ACCEPT_SHARE = 0.15
-#: … and raised again only when the level grows to this multiple: a fault that worsens speaks again.
-RERAISE_AFTER_ACCEPT = 1.5
-#: Rarest return period claimed, in rows per row of history: a weekly promise on rows of a second
-#: is 604,800 rows, more than minutes of history can support. Costs at most ln(T/100w)/100 further
-#: false alarms in an asset's whole life, instead of blindness for weeks.
-CLAIM_PER_ROW = 100.0
+#: An alert that stood max(STAND_ROWS, STAND_SHARE * warm-up rows) rows is known to its reader …
+STAND_ROWS = 20.0
+STAND_SHARE = 0.15
+#: … and speaks again only when the level has grown to this multiple of what was told.
+RERAISE_AFTER_STAND = 1.5
+#: Weight of a row in the smoothed levels that drop and re-raise are judged by.
+LEVEL_WEIGHT = 0.2
+#: Rarest return period claimed, in rows per row of history, and its floor: a weekly promise on rows
+#: of a second is 604,800 rows, more than minutes of history can support. The price is bounded: at
+#: most ln(T / 30 w) / 30 ≈ 0.1 further false alarms in an asset's whole life.
+CLAIM_PER_ROW = 30.0
+CLAIM_ROWS = 1e4
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
 #: Weight of a row in the recent mean: about the last twenty rows, as an operator's eye does.
@@ -59,9 +63,12 @@ RECENT_WEIGHT = 0.1
 ASSET = np.dtype([
     ("state", np.int64),
     ("onset_ns", np.int64),     # time of the first odd row of this episode
-    ("rows", np.int64),         # rows since the alert went pending
+    ("rows", np.int64),         # rows since the alert went pending, until it is known
     ("quiet", np.int64),        # consecutive rows below the hysteresis
-    ("level_sum", np.float64),  # over the rows of this alert
+    ("level", np.float64),      # mean over these rows
+    ("fast", np.float64),       # the same of the fast level
+    ("recent", np.float64),     # exponentially weighted level
+    ("recent_fast", np.float64),
     ("known", np.float64),      # level already told to the operator; 0 = none
     ("lead", np.int64),         # detector that led when the alert went pending
 ])
@@ -98,7 +105,7 @@ def allocate(assets: int, tags: int) -> dict[str, np.ndarray[Any, Any]]:
 def run(
     state: dict[str, np.ndarray[Any, Any]], threshold_s: float, on_delay_rows: int,
     off_delay_rows: int, table: Int64, rows: RowBatch, period_s: Float64, level: Float64,
-    lead: Int64, evidence: Float64, warm_up: Int64, claim_s: Float64,
+    fast: Float64, lead: Int64, evidence: Float64, warm_up: Int64, claim_s: Float64,
 ) -> Moved:
     """Walk the rows of a batch; see :func:`step` for the columns."""
     m = len(rows)
@@ -113,8 +120,8 @@ def run(
         )
         start, count = step(
             state["asset"], state["tag"], threshold_s, on_delay_rows, off_delay_rows, table,
-            rows.asset, rows.time_ns, rows.x, period_s, level, lead, evidence, warm_up, claim_s,
-            start, alert, *out,
+            rows.asset, rows.time_ns, rows.x, period_s, level, fast, lead, evidence, warm_up,
+            claim_s, start, alert, *out,
         )
         parts.append(tuple(column[:count] for column in out))
     if not parts:
@@ -128,53 +135,113 @@ def run(
 def step(
     asset_state: Any, tag_state: Any, threshold_s: float, on_delay_rows: int, off_delay_rows: int,
     table: Int64, asset: Int64, time_ns: Int64, x: Float64, period_s: Float64, level: Float64,
-    lead: Int64, evidence: Float64, warm_up: Int64, claim_s: Float64, start: int,
+    fast: Float64, lead: Int64, evidence: Float64, warm_up: Int64, claim_s: Float64, start: int,
     alert: Int8, moved_row: Int64, moved_to: Int64, moved_onset: Int64, moved_lead: Int64,
     moved_evidence: Float64, moved_actual: Float64,
 ) -> tuple[int, int]:
     """Walk the rows ``start:`` while there is room; returns (next row, transitions written).
 
 
-    Inputs per row: ``period_s`` (return period, NaN = no opinion), ``level`` (the fused oddness in
-    linear units, compared with itself only), ``lead`` (detector with the largest part), ``evidence
-    float64[m, d]``, ``warm_up`` (the asset's warm-up rows), ``claim_s`` (the rarest return period that
-    the asset's history supports; 0 = muted). Outputs: ``alert
-    int8[m]``; per transition what :class:`Moved` says. A row can move twice (pending, firing).
+    Inputs per row: ``period_s`` (return period, NaN = no opinion), ``level`` and ``fast`` (fused
+    oddness in linear units, compared with themselves only), ``lead`` (detector with the largest
+    part), ``evidence float64[m, d]``, ``warm_up`` (the asset's warm-up rows), ``claim_s`` (rarest
+    return period that the history supports; 0 = muted). Outputs: ``alert int8[m]``; per transition
+    what :class:`Moved` says. A row moves three times at most (resolved, pending, firing).
     """
     state = asset_state["state"]
     moved = 0
     for r in range(start, asset.size):
-        if moved + 2 > moved_row.size:
+        if moved + 3 > moved_row.size:
             return r, moved
         a = asset[r]
         _remember(tag_state, table, a, x, evidence, r)
         limit_s = min(threshold_s, claim_s[r])
-        _fade(asset_state, a, period_s[r] >= limit_s * HYSTERESIS, off_delay_rows)
-        for _ in range(2):
-            if state[a] == INACTIVE:
-                news = period_s[r] >= limit_s and level[r] >= asset_state["known"][a]
-                if limit_s == 0.0 or not news:
-                    break
-                asset_state["onset_ns"][a] = time_ns[r]
-                asset_state["rows"][a] = 0
-                asset_state["level_sum"][a] = 0.0
-                asset_state["lead"][a] = lead[r]
-                state[a] = PENDING
-                code = TO_PENDING
-            else:
-                code = _advance(asset_state, a, level[r], on_delay_rows, off_delay_rows,
-                                warm_up[r])
-            if code >= 0:
+        if level[r] == level[r] and limit_s > 0.0:
+            _follow(asset_state, a, period_s[r] >= limit_s * HYSTERESIS, level[r], fast[r])
+            rare = period_s[r] >= limit_s
+            code = TO_PENDING if state[a] == INACTIVE else _advance(
+                asset_state, a, rare, on_delay_rows, off_delay_rows, warm_up[r])
+            if state[a] == INACTIVE and code == TO_PENDING:
+                code = TO_PENDING if rare and level[r] >= asset_state["known"][a] else -1
+            while code >= 0:
+                if code == TO_PENDING:
+                    _open(asset_state, a, time_ns[r], level[r], fast[r], lead[r])
                 moved_row[moved] = r
                 moved_to[moved] = code
                 moved_onset[moved] = asset_state["onset_ns"][a]
                 moved_lead[moved] = asset_state["lead"][a]
                 _tell(tag_state, table, a, moved_evidence[moved], moved_actual[moved])
                 moved += 1
-            if code != TO_PENDING:
-                break
+                code = _next(asset_state, a, code, rare, on_delay_rows)
         alert[r] = 1 if state[a] == FIRING else 0
     return asset.size, moved
+
+
+@kernel
+def _open(
+    asset_state: Any, a: int, time_ns: int, level: float, fast: float, lead: int
+) -> None:
+    """A new case begins at this row."""
+    case = asset_state[a]
+    case["state"] = PENDING
+    case["onset_ns"] = time_ns
+    case["rows"] = 1
+    case["level"], case["recent"] = level, level
+    case["fast"], case["recent_fast"] = fast, fast
+    case["lead"] = lead
+    case["known"] = 0.0
+
+
+@kernel
+def _next(asset_state: Any, a: int, code: int, rare: bool, on_delay_rows: int) -> int:
+    """What else happens at the same row after a transition; −1 = nothing."""
+    case = asset_state[a]
+    if code == TO_PENDING and on_delay_rows == 0:
+        case["state"] = FIRING
+        return TO_FIRING
+    if code == TO_RESOLVED and case["known"] < 0.0:  # resolved only to speak again
+        return TO_PENDING
+    return -1
+
+
+@kernel
+def _follow(asset_state: Any, a: int, odd: bool, level: float, fast: float) -> None:
+    """Count quiet rows and let the smoothed levels follow."""
+    case = asset_state[a]
+    case["quiet"] = 0 if odd else case["quiet"] + 1
+    case["recent"] += LEVEL_WEIGHT * (level - case["recent"])
+    case["recent_fast"] += LEVEL_WEIGHT * (fast - case["recent_fast"])
+
+
+@kernel
+def _advance(
+    asset_state: Any, a: int, rare: bool, on_delay_rows: int, off_delay_rows: int, warm_up: int
+) -> int:
+    """One more row of an open case; returns the transition's code or −1."""
+    case = asset_state[a]
+    stand = max(STAND_ROWS, math.floor(STAND_SHARE * warm_up))
+    if case["rows"] < stand:
+        case["rows"] += 1
+        case["level"] += (case["recent"] - case["level"]) / case["rows"]
+        case["fast"] += (case["recent_fast"] - case["fast"]) / case["rows"]
+    if case["state"] == PENDING:
+        if case["quiet"] > 0:
+            case["state"] = INACTIVE
+            return TO_RESOLVED
+        if case["rows"] > on_delay_rows:
+            case["state"] = FIRING
+            return TO_FIRING
+        return -1
+    if case["quiet"] >= off_delay_rows:
+        case["known"] = 0.0
+    elif case["rows"] >= DROP_ROWS and case["recent_fast"] < DROP_SHARE * case["fast"]:
+        case["known"] = REFIRE_AFTER_DROP * case["level"]
+    elif case["rows"] >= stand and rare and case["recent"] >= RERAISE_AFTER_STAND * case["level"]:
+        case["known"] = -1.0
+    else:
+        return -1
+    case["state"] = INACTIVE
+    return TO_RESOLVED
 
 
 @kernel
@@ -202,41 +269,3 @@ def _tell(tag_state: Any, table: Int64, a: int, evidence: Float64, actual: Float
         t = table[a, c] if c < table.shape[1] else -1
         evidence[c] = tag_state["evidence"][t] if t >= 0 else math.nan
         actual[c] = tag_state["recent"][t] if t >= 0 and tag_state["seen"][t] == 1 else math.nan
-
-
-@kernel
-def _fade(asset_state: Any, a: int, odd: bool, off_delay_rows: int) -> None:
-    """Count the quiet rows; after enough of them a level told before is forgotten."""
-    asset_state["quiet"][a] = 0 if odd else asset_state["quiet"][a] + 1
-    if asset_state["quiet"][a] >= off_delay_rows:
-        asset_state["known"][a] = 0.0
-
-
-@kernel
-def _advance(
-    asset_state: Any, a: int, level: float, on_delay_rows: int, off_delay_rows: int, warm_up: int
-) -> int:
-    """One row of an open case; returns the transition's code or −1."""
-    rows = asset_state["rows"][a] + 1
-    asset_state["rows"][a] = rows
-    if level == level:
-        asset_state["level_sum"][a] += level
-    mean = asset_state["level_sum"][a] / rows
-    if asset_state["state"][a] == PENDING:
-        if asset_state["quiet"][a] > 0:
-            asset_state["state"][a] = INACTIVE
-            return TO_RESOLVED
-        if rows > on_delay_rows:
-            asset_state["state"][a] = FIRING
-            return TO_FIRING
-        return -1
-    if asset_state["quiet"][a] >= off_delay_rows:
-        pass
-    elif rows >= DROP_ROWS and level < DROP_SHARE * mean:
-        asset_state["known"][a] = REFIRE_AFTER_DROP * mean
-    elif rows >= max(ACCEPT_ROWS, ACCEPT_SHARE * warm_up):
-        asset_state["known"][a] = RERAISE_AFTER_ACCEPT * mean
-    else:
-        return -1
-    asset_state["state"][a] = INACTIVE
-    return TO_RESOLVED

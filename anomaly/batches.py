@@ -99,7 +99,7 @@ class ScoreBatch:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One sensor's part in an alert. ``share`` in 0..1; expected and actual in the sensor's unit."""
+    """One sensor's part in an alert: ``share`` in 0..1, expected and actual in its unit."""
 
     sensor: str
     share: float

@@ -6,10 +6,13 @@ Three steps, all frozen or learned per asset:
 (q95 − median) / 2.3, so that detectors can be compared. The warm-up scores are *out of sample*
 (``fit`` in detectors/__init__.py); in-sample ones broke the promise sixfold.
 
-*Fusion.* The root mean square of the positive units over the detectors that have an opinion.
+*Fusion.* The plain mean of the units over the detectors that have an opinion: quieter than a
+maximum, and no weight to tune.
 
 *Tail.* An excursion is a stretch of rows above the warm-up median; only its peak counts, so the
-score's autocorrelation declusters itself and there is no gap to tune. Above the k-th largest peak a
+score's autocorrelation declusters itself and there is no gap to tune: an excursion of independent
+rows lasts two, one of slow noise hundreds. An excursion is learned only when it has come back to
+the median: a fault or drift that never comes back teaches nothing. Above the k-th largest peak a
 generalised Pareto tail is laid by Bayes on a small grid of (shape, scale); the *predictive*
 survival, not a point estimate, gives
 
@@ -39,23 +42,38 @@ VERSION = 2
 
 #: Largest peaks kept, at most 31 of them in the tail: more added nothing in simulation.
 PEAKS = 32
-#: An excursion that stands so many rows is counted and another one begins: a lasting change of
-#: level must not hide every later peak.
-EXCURSION_ROWS = 200
 #: Units outside are clipped: one wild detector must not outvote the rest for ever.
 UNIT_LOW, UNIT_HIGH = -3.0, 60.0
 #: (q95 − median) of an exponential tail is 2.3 scales.
 UPPER_TAIL = 2.3
 #: Learned peaks count at most this many decades beyond the rows seen.
 WINSOR_DECADES = 1.0
-#: Prior of the tail's shape: N(0, 0.15), exponential unless the peaks say otherwise; and of its
-#: log scale around the warm-up's own: N(log s0, 0.7), a factor of two either way.
-SHAPE_DEVIATION = 0.15
+#: Prior of the tail's shape: N(−0.1, 0.1), a little lighter than exponential (a mean of clipped
+#: units is) unless the peaks say otherwise; and of its log scale around the warm-up's own:
+#: N(log s0, 0.7), a factor of two either way.
+SHAPE_MEAN, SHAPE_DEVIATION = -0.1, 0.1
 LOG_SCALE_DEVIATION = 0.7
 #: Fewest finite warm-up scores that make a unit or a tail.
 FEWEST_SCORES = 8
 #: Largest log10 return period said; beyond it nothing is known.
 LOG10_LIMIT = 30.0
+
+#: What a detector is here, index = code: one that follows quickly (a drop of it means that the
+#: cause has gone), one too slow for that, and one that ranks rows but raises no alert: its norms
+#: grow for thousands of rows, so its warm-up says little about the rows to come.
+ROLES = ("fast", "slow", "novelty")
+FAST, SLOW, NOVELTY = 0, 1, 2
+#: Rows at which a frozen reference counts half in the score.
+REFERENCE_ROWS = 2000.0
+#: Rows at which novelty counts half (its square does): with a short history much is new.
+NOVELTY_ROWS = 1000.0
+#: Weight of the novelty, which is in deviations of log distance, against tail units.
+NOVELTY_WEIGHT = 3.0
+#: Steps of the novelty that can be news, each this much above the last, from twice the usual …
+NEWS_FROM, NEWS_STEP, NEWS_STEPS = 2.0 * NOVELTY_WEIGHT, 1.3, 12
+#: … where none as high came for so many rows; and how much more such a row's novelty counts.
+NEWS_ROWS = 200
+NEWS_WEIGHT = 10.0
 
 _SHAPES = np.linspace(-0.25, 0.65, 10)
 _LOG_SCALES = -1.65 + 0.3 * np.arange(12)
@@ -65,13 +83,12 @@ _LN10 = math.log(10.0)
 MEMBER = np.dtype([("ready", np.int8), ("centre", np.float64), ("unit", np.float64)])
 TAIL = np.dtype([
     ("ready", np.int8),
-    ("median", np.float64),     # of the fused warm-up scores: where an excursion begins
+    ("median", np.float64),     # of the fused warm-up units: where an excursion begins
     ("prior_scale", np.float64),
     ("rows", np.float64),       # N
     ("excursions", np.int64),
-    ("open", np.int8),          # 1 inside an excursion
+    ("open", np.int8),          # 1 inside an excursion, 2 where this row ended one
     ("peak", np.float64),       # its highest score so far
-    ("length", np.int64),       # its rows so far
     ("threshold", np.float64),  # u, the k-th largest peak
     ("scale", np.float64),      # unit of the table's knots
     ("count", np.float64),      # k
@@ -88,43 +105,96 @@ def allocate(assets: int, members: int) -> dict[str, np.ndarray[Any, Any]]:
     }
 
 
+def allocate_news(assets: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Per asset and step of the novelty: rows since it was news."""
+    return {"asset_news": np.full((assets, NEWS_STEPS), NEWS_ROWS + 1, np.int64)}
+
+
 @kernel
 def fit(
-    asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64, a: int,
-    score: Float64, inflation: float,
+    asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64,
+    role: Int64, a: int, score: Float64, inflation: float,
 ) -> None:
     """Fit one asset on ``score float64[w, k]``, out-of-sample warm-up scores, NaN = no opinion.
 
-    ``inflation`` (≥ 1) widens the warm-up's excesses where it holds few independent rows
-    (``reference.inflation``).
+    ``role int64[k]`` is each detector's place (:data:`ROLES`). ``inflation`` (≥ 1) widens the
+    warm-up's excesses where it holds few independent rows (``reference.inflation``).
     """
     w, k = score.shape
     for j in range(k):
         _fit_member(asset_member[a, j], score[:, j])
-    fused = np.empty(w)
+    level = np.empty(w)
     units = np.empty(k)
     for r in range(w):
-        fused[r] = _fuse(asset_member[a], score[r], units)
-    _fit_tail(asset_tail[a], asset_peaks[a], asset_table[a], fused, inflation)
+        level[r], _ = _fuse(asset_member[a], role, score[r], units)
+    _fit_tail(asset_tail[a], asset_peaks[a], asset_table[a], level, inflation)
 
 
 @kernel
 def step(
     asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64,
-    asset: Int64, score: Float64, units: Float64, fused: Float64, period_rows: Float64,
+    role: Int64, asset: Int64, score: Float64, units: Float64, level: Float64, fast: Float64,
+    period_rows: Float64,
 ) -> None:
     """Rarity of m rows, each scored before it is learned.
 
-    Outputs: ``units float64[m, k]`` per detector, ``fused float64[m]`` (≥ 0) and ``period_rows
-    float64[m]``, its return period in rows; NaN = no opinion.
+    Outputs, NaN = no opinion: ``units float64[m, k]`` per detector; ``level float64[m]`` their
+    mean and ``fast float64[m]`` the mean without the slow ones, both for the alert rule;
+    ``period_rows float64[m]``.
     """
     for r in range(asset.size):
         a = asset[r]
-        fused[r] = _fuse(asset_member[a], score[r], units[r])
+        level[r], fast[r] = _fuse(asset_member[a], role, score[r], units[r])
         tail = asset_tail[a]
-        log_rows = log10_rows(tail, asset_table[a], fused[r])
+        log_rows = log10_rows(tail, asset_table[a], level[r])
         period_rows[r] = 10.0 ** min(log_rows, LOG10_LIMIT) if log_rows == log_rows else np.nan
-        _learn(tail, asset_peaks[a], asset_table[a], fused[r])
+        _learn(tail, asset_peaks[a], asset_table[a], level[r])
+
+
+@kernel
+def tell_score(
+    asset_news: Any, role: Int64, asset: Int64, score: Float64, level: Float64, rows: Float64,
+    fused: Float64,
+) -> None:
+    """The one score ``fused float64[m]`` ≥ 0: distance from the frozen reference plus novelty.
+
+    ``level float64[m]`` is NaN while there is no reference, ``rows float64[m]`` the history behind
+    each row: what is new says more the longer the history is, the reference less the older it
+    gets. Where the novelty reaches a step that it has not reached for :data:`NEWS_ROWS` rows, the
+    row is *news* and its score stands out: whoever sets a threshold on the score then gets one
+    line per episode instead of a hundred.
+    """
+    for r in range(asset.size):
+        a = asset[r]
+        novelty = np.nan
+        for j in range(role.size):
+            if role[j] == NOVELTY:
+                novelty = score[r, j]
+        fused[r] = np.nan
+        if level[r] == level[r]:
+            fused[r] = max(level[r], 0.0) / (1.0 + rows[r] / REFERENCE_ROWS)
+        if novelty == novelty:
+            novelty *= NOVELTY_WEIGHT * math.sqrt(rows[r] / (rows[r] + NOVELTY_ROWS))
+            weight = NEWS_WEIGHT if _is_news(asset_news[a], novelty) else 1.0
+            before = fused[r] if fused[r] == fused[r] else 0.0
+            fused[r] = before + weight * novelty
+
+
+@kernel
+def _is_news(last: Int64, novelty: float) -> bool:
+    """Whether a step is reached for the first time in a while; ``last`` counts rows since then."""
+    for k in range(last.size):
+        last[k] += 1
+    news = False
+    for k in range(last.size):
+        if novelty < NEWS_FROM * NEWS_STEP**k:
+            break
+        if last[k] > NEWS_ROWS:
+            last[k] = 0
+            news = True
+        else:
+            news = False
+    return news
 
 
 @kernel
@@ -149,7 +219,7 @@ def blame(units: Float64, evidence: Float64, total: Float64, lead: Int64, j: int
 
 
 @kernel
-def log10_rows(tail: Any, table: Float64, score: float) -> float:
+def log10_rows(tail: Any, table: Float64, score: float) -> Any:
     """log10 of the return period in rows; NaN without a tail or a score."""
     if tail["ready"] == 0 or score != score:
         return np.nan
@@ -167,7 +237,7 @@ def log10_rows(tail: Any, table: Float64, score: float) -> float:
 
 
 @kernel
-def _score_at(tail: Any, table: Float64, log_rows: float) -> float:
+def _score_at(tail: Any, table: Float64, log_rows: float) -> Any:
     """The score whose log10 return period is ``log_rows``; inverse of :func:`log10_rows`."""
     rest = log_rows - math.log10(tail["rows"] / tail["count"])
     if rest <= 0.0:
@@ -195,26 +265,32 @@ def _fit_member(member: Any, score: Float64) -> None:
 
 
 @kernel
-def _fuse(member: Any, score: Float64, units: Float64) -> float:
-    """Root mean square of the positive units; NaN where no detector has an opinion."""
-    total = 0.0
-    count = 0
+def _fuse(member: Any, role: Int64, score: Float64, units: Float64) -> tuple[float, float]:
+    """Means of the units of all that argue for alerts, and of the fast ones among them."""
+    total = fast_total = 0.0
+    count = fast_count = 0
     for j in range(score.size):
         units[j] = np.nan
+        if role[j] == NOVELTY:
+            continue
         if member[j]["ready"] == 0 or score[j] != score[j]:
             continue
         unit = (score[j] - member[j]["centre"]) / member[j]["unit"]
         units[j] = min(max(unit, UNIT_LOW), UNIT_HIGH)
-        total += max(units[j], 0.0) ** 2
+        total += units[j]
         count += 1
-    return math.sqrt(total / count) if count > 0 else np.nan
+        if role[j] == FAST:
+            fast_total += units[j]
+            fast_count += 1
+    level = total / count if count > 0 else np.nan
+    return level, fast_total / fast_count if fast_count > 0 else level
 
 
 @kernel
 def _fit_tail(
-    tail: Any, peaks: Float64, table: Float64, fused: Float64, inflation: float
+    tail: Any, peaks: Float64, table: Float64, level: Float64, inflation: float
 ) -> None:
-    kept = np.sort(fused[np.isfinite(fused)])
+    kept = np.sort(level[np.isfinite(level)])
     tail["ready"] = 0
     if kept.size < FEWEST_SCORES:
         return
@@ -225,9 +301,9 @@ def _fit_tail(
     tail["rows"] = 0.0
     tail["excursions"] = 0
     tail["open"] = 0
-    for r in range(fused.size):
-        if fused[r] == fused[r]:
-            _follow(tail, median + (fused[r] - median) * inflation)
+    for r in range(level.size):
+        if level[r] == level[r]:
+            _follow(tail, median + (level[r] - median) * inflation)
             if tail["open"] == 2:
                 _insert(tail, peaks, tail["peak"])
     if tail["open"] == 1:
@@ -264,10 +340,8 @@ def _follow(tail: Any, score: float) -> None:
         if tail["open"] == 0:
             tail["open"] = 1
             tail["peak"] = score
-            tail["length"] = 0
         tail["peak"] = max(tail["peak"], score)
-        tail["length"] += 1
-    if tail["open"] == 1 and (not above or tail["length"] >= EXCURSION_ROWS):
+    elif tail["open"] == 1:
         tail["open"] = 2
 
 
@@ -306,7 +380,7 @@ def _lay_tail(tail: Any, peaks: Float64, table: Float64) -> None:
     for s in range(_SHAPES.size):
         for q in range(_LOG_SCALES.size):
             log_scale = log_mean + _LOG_SCALES[q]
-            value = -0.5 * (_SHAPES[s] / SHAPE_DEVIATION) ** 2
+            value = -0.5 * ((_SHAPES[s] - SHAPE_MEAN) / SHAPE_DEVIATION) ** 2
             value -= 0.5 * ((log_scale - log_prior) / LOG_SCALE_DEVIATION) ** 2
             for i in range(k):
                 value += _log_density(peaks[i] - threshold, _SHAPES[s], log_scale)
@@ -349,7 +423,7 @@ def _survival(e: float, shape: float) -> float:
 
 
 @kernel
-def _quantile(ordered: Float64, q: float) -> float:
+def _quantile(ordered: Float64, q: float) -> Any:
     position = q * (ordered.size - 1)
     below = int(position)
     above = min(below + 1, ordered.size - 1)

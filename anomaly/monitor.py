@@ -67,6 +67,7 @@ class Monitor:
             registry, tuple(bound.kind for bound in self._detectors), config.language,
             config.budget_per_week,
         )
+        self._role = np.array([calibration.ROLES.index(b.role) for b in self._detectors], np.int64)
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
@@ -260,6 +261,7 @@ class Monitor:
         )
         score, _ = self._detect(rows)
         judged.detector_score[place] = score
+        judged.score[place] = self._score(rows, number, score, np.full(len(rows), np.nan))
         self._state["warm_up"]["asset_score"][rows.asset, number] = score
         full = number + 1 >= state["asset"]["warm_up"][rows.asset]
         for a in rows.asset[full].tolist():
@@ -284,7 +286,7 @@ class Monitor:
                 run_fit(bound, config, self._state[_key(bound)], tags, a, rows, column)
                 score[:, j] = column
         calibration.fit(
-            *self._state["calibration"].values(), a, score, reference.inflation(rows)
+            *self._state["calibration"].values(), self._role, a, score, reference.inflation(rows)
         )
         asset["ready"][a] = 1
 
@@ -295,9 +297,10 @@ class Monitor:
         state = self._state["reference"]
         score, evidence = self._detect(rows)
         units = np.empty((m, k))
-        fused, period_s = np.empty(m), np.empty(m)
+        level, fast, period_s = np.empty(m), np.empty(m), np.empty(m)
         calibration.step(
-            *self._state["calibration"].values(), rows.asset, score, units, fused, period_s
+            *self._state["calibration"].values(), self._role, rows.asset, score, units, level,
+            fast, period_s,
         )
         total = np.zeros_like(rows.x)
         lead = np.full(m, -1, np.int64)
@@ -305,9 +308,9 @@ class Monitor:
             calibration.blame(units, evidence[j], total, lead, j)
         period_s *= state["asset"]["interval_s"][rows.asset]
         judged.detector_score[place] = score
-        judged.score[place] = fused
+        judged.score[place] = self._score(rows, number, score, level)
         judged.period_s[place] = period_s
-        moved = self._walk(rows, number, period_s, fused, lead, total)
+        moved = self._walk(rows, number, period_s, level, fast, lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(
             self._voice, self._state["reference"]["tag"], rows, place, moved, period_s
@@ -326,22 +329,31 @@ class Monitor:
             )
         return np.ascontiguousarray(score.T), evidence
 
+    def _score(self, rows: RowBatch, number: Int64, score: Float64, level: Float64) -> Float64:
+        fused = np.empty(len(rows))
+        calibration.tell_score(
+            *self._state["news"].values(), self._role, rows.asset, score, level,
+            number.astype(np.float64), fused,
+        )
+        return fused
+
     def _walk(
-        self, rows: RowBatch, number: Int64, period_s: Float64, level: Float64, lead: Int64,
-        evidence: Float64,
+        self, rows: RowBatch, number: Int64, period_s: Float64, level: Float64, fast: Float64,
+        lead: Int64, evidence: Float64,
     ) -> alerts.Moved:
         asset = self._state["reference"]["asset"]
         return alerts.run(
             self._state["alerts"], WEEK_SECONDS / self.config.budget_per_week,
             self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
-            self.registry.table, rows, period_s, level, lead, evidence,
+            self.registry.table, rows, period_s, level, fast, lead, evidence,
             asset["warm_up"][rows.asset], self._claim_seconds(rows, number),
         )
 
     def _claim_seconds(self, rows: RowBatch, number: Int64) -> Float64:
         """Rarest return period that the asset's history supports at each row; 0 = alerts muted."""
         asset = self._state["reference"]["asset"]
-        supported = alerts.CLAIM_PER_ROW * (number + 1.0) * asset["interval_s"][rows.asset]
+        supported = np.maximum(alerts.CLAIM_ROWS, alerts.CLAIM_PER_ROW * (number + 1.0))
+        supported *= asset["interval_s"][rows.asset]
         return np.where(number >= asset["muted"][rows.asset], supported, 0.0)
 
     # -- room ---------------------------------------------------------------------------------
@@ -369,6 +381,7 @@ class Monitor:
             "reference": reference.allocate(a, t, self._new_warm_up, self._reference_rows),
             "warm_up": {"asset_score": np.zeros((a, self._reference_rows, len(self._detectors)))},
             "calibration": calibration.allocate(a, len(self._detectors)),
+            "news": calibration.allocate_news(a),
             "alerts": alerts.allocate(a, t),
         }
         for bound, detector_config in zip(self._detectors, self._configs, strict=True):

@@ -141,7 +141,7 @@ def freeze_tag(tag_state: Any, t: int, values: Float64) -> None:
 
 
 @kernel
-def _quantile(ordered: Float64, q: float) -> float:
+def _quantile(ordered: Float64, q: float) -> Any:
     position = q * (ordered.size - 1)
     below = int(position)
     above = min(below + 1, ordered.size - 1)

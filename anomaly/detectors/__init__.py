@@ -43,6 +43,8 @@ from anomaly.detectors import (
     drift,
     forecast,
     level,
+    memory,
+    pyramid,
     rates,
     shift,
     subspace,
@@ -58,20 +60,31 @@ class Detector:
 
     name: str
     kind: str
+    role: str
     version: int
     config: Any
+    default: Any
     allocate: Callable[..., State]
     step: Any
     fit: Any | None
 
 
-def detector(module: ModuleType, kind: str) -> Detector:
-    """Bind a detector module; ``kind`` is the alert kind it argues for."""
+def detector(
+    module: ModuleType, kind: str, name: str = "", default: Any = None, role: str = "fast"
+) -> Detector:
+    """Bind a detector module; ``kind`` is the alert kind it argues for, ``role`` its place there.
+
+
+    A module may stand in the table more than once, under further names and with other defaults:
+    the three speeds of ``level`` are judged apart, because each needs its own calibration.
+    """
     return Detector(
-        name=module.__name__.rsplit(".", 1)[-1],
+        name=name or module.__name__.rsplit(".", 1)[-1],
         kind=kind,
+        role=role,
         version=module.VERSION,
         config=module.Config,
+        default=default or module.Config(),
         allocate=module.allocate,
         step=module.step,
         fit=getattr(module, "fit", None),
@@ -117,9 +130,15 @@ DETECTORS: dict[str, Detector] = {
     bound.name: bound
     for bound in (
         detector(level, "level"),
+        detector(level, "level", "level_fast", level.Config(weights=(0.25,))),
+        # A mean over fifty rows needs eight times as many to know its own scatter.
+        detector(level, "level", "level_slow", level.Config(weights=(0.02,), least_rows=400),
+                 "slow"),
+        detector(memory, "coupling"),
+        detector(pyramid, "pattern", role="novelty"),
         detector(shift, "level"),
         detector(cusum, "level"),
-        detector(drift, "drift"),
+        detector(drift, "drift", role="slow"),
         detector(forecast, "forecast"),
         detector(subspace, "coupling"),
         detector(trees, "pattern"),

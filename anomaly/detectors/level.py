@@ -41,11 +41,14 @@ class Config:
         0.02 a small offset within a hundred.
     folds : int
         Contiguous folds of the cross-fitted warm-up scores.
+    least_rows : int
+        Fewest warm-up rows that can calibrate these speeds; with less there is no opinion.
     """
 
     clip_limit: float = 8.0
-    weights: tuple[float, ...] = (0.25, 0.05, 0.02)
+    weights: tuple[float, ...] = (0.05,)
     folds: int = 4
+    least_rows: int = 0
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
@@ -61,7 +64,7 @@ def allocate(config: Config, assets: int, tags: int) -> State:
 @kernel
 def step(
     tag: npt.NDArray[np.void], tag_mean: Float64, tag_variance: Float64,
-    clip_limit: float, weights: tuple[float, ...], folds: int,
+    clip_limit: float, weights: tuple[float, ...], folds: int, least_rows: int,
     table: Int64, asset: Int64, x: Float64, learn_below: Float64,
     score: Float64, evidence: Float64,
 ) -> None:
@@ -112,12 +115,15 @@ def step(
 
 def fit(
     tag: npt.NDArray[np.void], tag_mean: Float64, tag_variance: Float64,
-    clip_limit: float, weights: tuple[float, ...], folds: int,
+    clip_limit: float, weights: tuple[float, ...], folds: int, least_rows: int,
     tags: Int64, asset: int, rows: Float64, score: Float64,
 ) -> None:
     """Freeze the asset's reference on ``rows`` and write their cross-fitted scores."""
+    if len(rows) < least_rows:
+        score[:] = np.nan
+        return
     fit_reference(
-        allocate, _freeze, step, Config(clip_limit, weights, folds),
+        allocate, _freeze, step, Config(clip_limit, weights, folds, least_rows),
         {"tag": tag, "tag_mean": tag_mean, "tag_variance": tag_variance},
         tags, asset, rows, score,
     )
