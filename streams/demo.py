@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import numpy as np
 
@@ -25,26 +25,40 @@ from streams.codec import Batch
 from streams.errors import EXIT_OK, OutputError, UsageError
 from streams.progress import Progress
 from streams.report.collector import Case, ReportCollector
-from streams.report.words import duration
+from streams.report.words import duration, plural
 from streams.service import Lane, SystemClock, run
-from streams.simulate import Chunk, Injection, LineConfig, demo_recording, simulate
+from streams.simulate import (
+    Chunk,
+    Injection,
+    LineConfig,
+    PlannedStop,
+    ProductRun,
+    Shift,
+    demo_recording,
+    simulate,
+)
 from streams.simulation.injections import failure_seconds
 from streams.sinks import AlertFile, AlertPrinter, ReportSink, Sink
 from streams.times import iso
 
-#: Healthy time at the shift's beginning: what the engine learns from before it judges.
-LEARNING_SECONDS = 5_400.0
-#: False alarms per machine that the demo accepts. A rarity of once a week cannot be told from an
-#: hour and a half of learning; once a day can, just.
+#: The night shift is there to learn from; the early shift is judged from its first half hour on.
+NIGHT_SECONDS = 8 * 3_600.0
+LEARNING_SECONDS = NIGHT_SECONDS + 1_800.0
+#: Between rows; the line's slowest machine needs 30 s for a part.
+ROW_SECONDS = 5.0
+#: False alarms accepted per machine. A rarity of once a week cannot be told from one night of
+#: learning; once a day can.
 BUDGET = "1/day"
 #: Simulated time handed over at once; alerts are printed at least this often.
 CHUNK_SECONDS = 300.0
-#: Measured quantities. Totals that only ever grow (parts, energy) and the state code are left out:
-#: they are for counting, and a detector of levels would only learn that they rise.
+#: What is watched. Totals that only ever grow (parts, rejects, energy) are left out: they are for
+#: counting, and a detector of levels would only learn that they rise.
 COLUMNS = ("power_kilowatts", "current_amperes", "motor_celsius", "bearing_celsius",
-           "vibration_millimetres_per_second", "pressure_bar", "cycle_seconds")
+           "vibration_millimetres_per_second", "pressure_bar", "cycle_seconds", "state")
 #: An alert this long after a trouble has ended is still about it.
 _AFTERMATH_SECONDS = 900.0
+
+_Dated = TypeVar("_Dated", Injection, ProductRun, PlannedStop)
 
 
 class SimulatedClock:
@@ -144,16 +158,14 @@ def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
         raise UsageError(f"--seed {seed}: must be 0 or more")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: this is a file; name a directory")
-    config, injections = demo_recording(seed)
-    config = dataclasses.replace(config, columns=COLUMNS)
+    config, injections = with_night_before(*demo_recording(seed))
     names = [station.name for station in config.stations]
-    hours = config.duration_seconds / 3600.0
+    judged_from = config.start_time_ns + round(LEARNING_SECONDS * 1e9)
     stdout.write(
-        f"A simulated shift of {hours:g} hours on a line of {len(names)} stations "
-        f"({', '.join(names)}), judged as it happens.\nUntil "
-        f"{_clock_time(config.start_time_ns + round(LEARNING_SECONDS * 1e9))} the engine learns "
-        "what is usual; then troubles begin that it knows nothing of.\n"
-        f"The alert budget is {BUDGET} and machine.\n\n"
+        f"A simulated line of {len(names)} stations: {', '.join(names)}.\n"
+        f"The engine learns what is usual from the night shift, until {_clock_time(judged_from)}; "
+        "then it judges the early shift,\nin which troubles begin that it knows nothing of. The "
+        f"alert budget: {BUDGET.replace('/', ' a ')} and machine.\n\n"
     )
     stdout.flush()
     registry = Registry()
@@ -163,7 +175,7 @@ def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
     )
     failures = _failures(config, injections)
     collector = ReportCollector(
-        registry, monitor.config.budget_per_week, failures, "A simulated shift"
+        registry, monitor.config.budget_per_week, failures, "A simulated line, two shifts"
     )
     clock = SimulatedClock(config.start_time_ns)
     source = SimulatedSource(config, injections, clock)
@@ -190,14 +202,44 @@ def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
     seconds = system_clock.seconds() - started
     report = out / "report.html"
     collector.write(report)
+    # The summary's own verdict on alerts is left out: it knows of stops only, not of the other
+    # troubles in the table.
+    summary = collector.summary()
     lines = ["", "What really happened, and what was said about it:",
              *_verdicts(config, injections, list(collector.cases.values())), "",
-             *collector.summary().lines(),
+             summary.headline(), summary.watched(),
              f"{collector.readings:,} readings in {seconds:.1f} s, kernels compiled or loaded "
              "included.",
              f"Written: {out / 'alerts.jsonl'}, {report} (open it in a browser)."]
-    stdout.write("\n".join(lines) + "\n")
+    stdout.write("\n".join(lines).replace("\u00a0", " ") + "\n")
     return EXIT_OK
+
+
+def with_night_before(
+    config: LineConfig, injections: Sequence[Injection]
+) -> tuple[LineConfig, tuple[Injection, ...]]:
+    """The demo's shift with a healthy night shift in front: product change and cleaning included.
+
+    A line that never saw a break, a product change or a restart cannot know that they are usual.
+    """
+    runs, stops = config.product_runs, config.planned_stops
+    night = Shift(22.0, 30.0, tuple(range(7)), breaks=((25.0, 900.0),))
+    longer = dataclasses.replace(
+        config,
+        columns=COLUMNS,
+        row_interval_seconds=ROW_SECONDS,
+        start_time_ns=config.start_time_ns - round(NIGHT_SECONDS * 1e9),
+        duration_seconds=config.duration_seconds + NIGHT_SECONDS,
+        shifts=(*config.shifts, night),
+        product_runs=(*runs, ProductRun(NIGHT_SECONDS, 0), *map(_later, runs)),
+        planned_stops=(*stops, *map(_later, stops)),
+    )
+    return longer, tuple(map(_later, injections))
+
+
+def _later(one: _Dated) -> _Dated:
+    """The same, a night later."""
+    return dataclasses.replace(one, start_seconds=one.start_seconds + NIGHT_SECONDS)
 
 
 def _failures(config: LineConfig, injections: Sequence[Injection]) -> list[Failure]:
@@ -216,26 +258,33 @@ def _verdicts(
 ) -> list[str]:
     """One line per trouble: the first alert on that station while it lasted, or none."""
     lines = []
-    claimed: set[str] = set()
+    left = {case.id: case for case in cases}
     for injection in sorted(injections, key=lambda one: one.start_seconds):
         name = config.stations[injection.station].name
         start_ns = config.start_time_ns + round(injection.start_seconds * 1e9)
         end_ns = start_ns + round((injection.duration_seconds + _AFTERMATH_SECONDS) * 1e9)
-        about = [c for c in cases if c.asset == name and start_ns <= c.begin_ns <= end_ns]
-        claimed |= {case.id for case in about}
         what = f"  {_clock_time(start_ns)}  {name}: {injection.kind.replace('_', ' ')}"
-        if not about:
-            lines.append(f"{what} — not called")
-            continue
-        first_ns = min(case.begin_ns for case in about)
-        said = f"called after {duration((first_ns - start_ns) / 1e9)}"
+        about = [c for c in cases if c.asset == name and start_ns <= c.begin_ns <= end_ns]
+        for case in about:
+            left.pop(case.id, None)
         stop = failure_seconds(injection)
+        said = "not called"
+        if about:
+            first_ns = min(case.begin_ns for case in about)
+            said = f"called after {duration((first_ns - start_ns) / 1e9)}"
+            ahead = 0.0 if stop is None else stop - (first_ns - config.start_time_ns) / 1e9
+            if ahead > 0:
+                said += f", {duration(ahead)} before the machine stopped"
+        lines.append(f"{what} — {said}")
         if stop is not None:
-            left = stop - (first_ns - config.start_time_ns) / 1e9
-            said += f", {duration(left)} before the machine stopped" if left > 0 else " it stopped"
-        lines.append(f"{what} — {said}".replace("\u00a0", " "))
-    others = sum(case.id not in claimed for case in cases)
-    lines.append(f"  Alerts that belong to none of these: {others}")
+            stop_ns = config.start_time_ns + round(stop * 1e9)
+            until_ns = stop_ns + round((config.repair_seconds + _AFTERMATH_SECONDS) * 1e9)
+            around = [c.id for c in left.values() if stop_ns <= c.begin_ns <= until_ns]
+            for name_of_case in around:
+                del left[name_of_case]
+            lines.append(f"         while {name} was repaired and the others stood: "
+                         f"{plural(len(around), 'alert')}")
+    lines.append(f"  Alerts that belong to none of these: {len(left)}")
     return lines
 
 
