@@ -39,6 +39,7 @@ class StreamDetector(AnomalyDetector):
         A name of ``anomaly.detectors.DETECTORS``.
     warm_up_rows
         Rows that the frozen reference is made of; without effect on detectors that have none.
+        Some want more of them before they say anything (``level_slow``: 400).
     config
         The detector's own ``Config``; None = its defaults.
 
@@ -110,7 +111,7 @@ class StreamDetector(AnomalyDetector):
 
     @property
     def _settings(self) -> Any:
-        return self._bound.config() if self.config is None else self.config
+        return self._bound.default if self.config is None else self.config
 
     def _register(self, x: dict[FeatureName, Any]) -> None:
         # In the order of their names, so that the order within the dictionary does not matter.
