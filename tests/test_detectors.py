@@ -31,6 +31,7 @@ from anomaly.detectors import (
     shift,
     trees,
 )
+from anomaly.errors import ConfigError
 from tests import laws
 from tests.laws import Columns, LawBroken
 
@@ -63,7 +64,7 @@ class Subject:
 
 def subject(bound: Detector, table: np.ndarray, seed: int = 0, fitted: bool = True) -> Subject:
     """Fresh, with the reference of every asset frozen on wild rows of its own."""
-    config = CONFIGS.get(bound.name) or bound.config()
+    config = CONFIGS.get(bound.name) or bound.default
     state = bound.allocate(config, len(table), int(table.max()) + 1)
     made = Subject(bound, config, state, table)
     if bound.fit is not None and fitted:
@@ -322,7 +323,7 @@ def faulty(name: str, rng: np.random.Generator, rows: int, onset: int) -> np.nda
     common = rng.normal(size=rows)
     x = rng.normal(size=(rows, 5))
     late = np.arange(rows) >= onset
-    if name == "subspace":
+    if name in ("subspace", "memory"):
         x = 0.3 * x + common[:, None]  # they move together, then one goes its own way
         x[late, GUILTY] = rng.normal(size=late.sum())
     elif name == "rates":
@@ -346,7 +347,7 @@ def test_finds_the_fault_and_blames_its_sensor(name: str) -> None:
     bound = DETECTORS[name]
     onset, rows = 1500, 1700
     x = faulty(name, np.random.default_rng(21), rows, onset)
-    config = bound.config()
+    config = bound.default
     state = bound.allocate(config, 1, 5)
     made = Subject(bound, config, state, np.arange(5, dtype=np.int64)[None])
     first = 0
@@ -453,6 +454,23 @@ def test_rates_have_no_opinion_on_measurements() -> None:
         made = subject(bound, np.zeros((1, 1), np.int64), fitted=False)
         run_fit(bound, made.config, made.state, made.table[0], 0, values[:, None], np.empty(300))
         assert made.state["tag"]["known"][0] == 0, what
+
+
+@pytest.mark.parametrize(
+    "name, setting, value",
+    [
+        ("cusum", "batch_rows", 0), ("cusum", "slack", -0.5), ("cusum", "folds", 1),
+        ("drift", "memory_rows", 0.0), ("drift", "clip_limit", float("nan")),
+        ("shift", "window_rows", 0), ("shift", "softening", -1.0),
+        ("forecast", "lags", 0), ("forecast", "forgetting", 1.5),
+        ("subspace", "rank", 0), ("trees", "depth", 15), ("trees", "window_rows", 10**6),
+        ("discord", "window", 0), ("discord", "history", 16), ("discord", "decimations", (1, 0)),
+        ("discord", "decimations", ()), ("rates", "ratio", 1.0),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(name: str, setting: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{setting}"):
+        DETECTORS[name].config(**{setting: value})
 
 
 # -- the laws on subjects that break them ----------------------------------------------------------

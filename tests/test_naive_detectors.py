@@ -15,6 +15,7 @@ from anomaly.detectors import (
     discord,
     forecast,
     level,
+    pyramid,
     rates,
     run_fit,
     run_step,
@@ -26,10 +27,13 @@ from tests.naive import discord as naive_discord
 from tests.naive import trees as naive_trees
 
 WARM_UP_ROWS = 120
+#: Detectors that need more sensors than these to have an opinion.
+SILENT = {("memory", 1), ("memory", 2)}
 ROWS = 330
 
 #: Smaller than the defaults, so that every mechanism turns over several times within the rows.
 CONFIGS: dict[str, Any] = {
+    "level_slow": level.Config(weights=(0.02,), least_rows=40),
     # Page's form has no limit on the sums; the limit has a test of its own.
     "cusum": cusum.Config(batch_rows=10, sum_limit=1e6),
     "rates": rates.Config(sum_limit=1e6),
@@ -37,6 +41,7 @@ CONFIGS: dict[str, Any] = {
     "forecast": forecast.Config(lags=3, forgetting=0.99, memory_rows=100.0),
     "subspace": subspace.Config(memory_rows=150.0),
     "trees": trees.Config(trees=5, depth=6, window_rows=50),
+    "pyramid": pyramid.Config((1, 2, 3), (90, 60, 40), old_blocks=40, memory_rows=80.0),
     "discord": discord.Config(window=5, history=21, decimations=(1, 2, 3, 4, 7), memory_rows=60.0),
 }
 
@@ -94,18 +99,27 @@ def run(name: str, config: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return fitted, *step(rows)
 
 
+def module_of(name: str) -> str:
+    """The detector's module: one module may stand in the table under several names."""
+    return str(DETECTORS[name].allocate.__module__).rpartition(".")[2]
+
+
 @pytest.mark.parametrize("sensors", [1, 2, 5])
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_agrees_with_its_naive_twin(name: str, sensors: int) -> None:
-    naive = importlib.import_module(f"tests.naive.{name}")
-    config = CONFIGS.get(name) or DETECTORS[name].config()
+    naive = importlib.import_module(f"tests.naive.{module_of(name)}")
+    config = CONFIGS.get(name) or DETECTORS[name].default
     make: Callable[..., np.ndarray] = counts if name == "rates" else machine
     x = make(7 * sensors, WARM_UP_ROWS + ROWS, sensors)
     fitted, score, evidence = run(name, config, x)
     expected_score, expected_evidence = naive.scores(x[:WARM_UP_ROWS], x[WARM_UP_ROWS:], config)
-    assert np.nanmax(score) > 1.5 * np.nanmedian(score), "the stream should try the detector"
-    # Running sums round otherwise than sums made anew; trees only count, and agree in every bit.
-    tolerance = 0.0 if name == "trees" else 1e-7
+    if not np.isnan(score).all():
+        assert np.nanmax(score) > 1.5 * np.nanmedian(score), "the stream should try the detector"
+    else:
+        assert (name, sensors) in SILENT, "no opinion where there should be one"
+    # Running sums round otherwise than sums made anew; trees only count, and agree in every bit;
+    # the pyramid's rings hold 32 bits, and it takes the logarithm of differences of them.
+    tolerance = {"trees": 0.0, "pyramid": 2e-3}.get(name, 1e-7)
     np.testing.assert_allclose(score, expected_score, rtol=tolerance)
     np.testing.assert_allclose(evidence, expected_evidence, rtol=tolerance, atol=1e-9)
     if DETECTORS[name].fit is not None:

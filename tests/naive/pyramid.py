@@ -1,0 +1,119 @@
+"""Naive twin of ``anomaly.detectors.pyramid``: whole soft windows, compared value by value.
+
+The moments are the sums that define them, weight α λ^k for the block k before the last, over all
+blocks there ever were; before the first stand blocks that equal it. Left discords after Yeh et
+al., ICDM 2016 and Zimmerman et al., "Matrix Profile XIII", 2019.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anomaly.detectors.pyramid import Config
+
+
+def scores(warm_up: np.ndarray, rows: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float64[n] and evidence float64[n, d] of the rows that follow ``warm_up``."""
+    everything = np.vstack([warm_up, rows])
+    surprise = np.full(everything.shape, np.nan)
+    for c in range(rows.shape[1]):
+        place = np.flatnonzero(~np.isnan(everything[:, c]))
+        surprise[place, c] = _sensor(everything[place, c], config)
+    surprise = surprise[len(warm_up) :]
+    opinion = ~np.isnan(surprise)
+    score = np.array([
+        math.sqrt(row[known].mean()) if known.any() else np.nan
+        for row, known in zip(surprise, opinion, strict=True)
+    ])
+    return score, np.where(opinion, surprise, 0.0)
+
+
+def _sensor(values: np.ndarray, config: Config) -> np.ndarray:
+    """Mean of the surprises that are known after each value, NaN = none yet."""
+    held = []
+    for size, history in zip(config.decimations, config.histories, strict=True):
+        count = len(values) // size
+        blocks = values[: count * size].reshape(count, size).mean(axis=1)
+        for squares in distances(blocks, history, config):
+            said = [math.nan, *_surprises(squares, size, config.memory_rows)]
+            held.append([said[(n + 1) // size] for n in range(len(values))])
+    known = ~np.isnan(held)
+    total = np.where(known, held, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def distances(blocks: np.ndarray, history: int, config: Config) -> list[list[float | None]]:
+    """Nearest squared distance after each block, per lag range and kind; None = not judged."""
+    share, count = 1 - config.keep, len(blocks)
+    filled = int(4 / share)
+    out: list[list[float | None]] = [[] for _ in range(6)]
+    b = blocks - blocks[0] if count else blocks
+    mean, variance, sharp = np.zeros(count), np.zeros(count), np.zeros(count)
+    for i in range(count):
+        mean[i], variance[i] = _together(b, i, i, share)
+        sharp[i] = 1 / math.sqrt(variance[i] + 0.01 * _long_run(b[: i + 1]) + 1e-18)
+        squares = {}
+        for lag in range(16, min(history, i + 1)):
+            j = i - lag
+            covariance = _together(b, i, j, share)[1]
+            centred = variance[i] + variance[j] - 2 * covariance
+            squares[lag] = (
+                centred,
+                centred + (mean[i] - mean[j]) ** 2,
+                variance[i] * sharp[i] ** 2 + variance[j] * sharp[j] ** 2
+                - 2 * covariance * sharp[i] * sharp[j],
+            )
+        for part, first in enumerate((16, min(config.old_blocks, history))):
+            lags = [lag for lag in squares if lag >= first]
+            judged = lags and i >= first + filled
+            for kind in range(3):
+                nearest = max(min(squares[lag][kind] for lag in lags), 0.0) if judged else None
+                out[3 * part + kind].append(nearest)
+    return out
+
+
+def _together(b: np.ndarray, i: int, j: int, share: float) -> tuple[float, float]:
+    """Mean of the soft window at i, and its covariance with the one at j ≤ i."""
+    weight = share * (1 - share) ** np.arange(i + 1)
+    one = b[i::-1]
+    other = np.zeros(i + 1)
+    other[: j + 1] = b[j::-1]
+    mean, mean_other = float(weight @ one), float(weight @ other)
+    before = (1 - share) ** (i + 1)  # all that lies before the first block, where both are 0
+    product = float(weight @ ((one - mean) * (other - mean_other))) + before * mean * mean_other
+    return mean, product
+
+
+def _long_run(b: np.ndarray) -> float:
+    """Variance of the blocks so far; they are fewer than it remembers."""
+    assert len(b) <= 4000
+    return float(b.var())
+
+
+def _surprises(squares: list[float | None], size: int, memory_rows: float) -> list[float]:
+    """max(z, 0)² of the logarithm of each distance against those before it, NaN = no opinion."""
+    norm = mean = variance = 0.0
+    count, said, out = 0, math.nan, []
+    for square in squares:
+        if square is None:
+            out.append(said)
+            continue
+        y = math.log(square + 0.01 * norm + 1e-30)
+        deviation = math.sqrt((variance * count + 100) / (count + 100))
+        if count * size > 200:
+            said = min(max((y - mean) / deviation, 0.0), 30.0) ** 2
+        out.append(said)
+        count += 1
+        weight = max(1 / count, size / memory_rows)
+        mean = y if count == 1 else mean
+        step = y - mean
+        if count * size > 200:
+            square = min(square, 64 * norm)
+            limit = 8 * math.sqrt((variance * count + 100) / (count + 100))
+            step = min(max(step, -limit), limit)
+        norm += weight * (square - norm)
+        mean += weight * step
+        variance = (1 - weight) * (variance + weight * step * step)
+    return out
