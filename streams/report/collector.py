@@ -442,16 +442,16 @@ def grouped(outcome: Outcome) -> Groups:
     """The batch's rows sorted by asset and within it by time; no copy where they already are."""
     rows, scores = outcome.rows, outcome.scores
     asset, time_ns, x = rows.asset, rows.time_ns, rows.x
-    score, firing, rarity = scores.score, scores.alert, scores.return_period_s
+    firing, rarity = scores.alert, scores.return_period_s
     if not _in_order(asset, time_ns):
         order = np.argsort(asset, kind="stable")
         if not _in_order(asset[order], time_ns[order]):  # a clock that was set back
             order = np.lexsort((time_ns, asset))
         asset, time_ns, x = asset[order], time_ns[order], x[order]
-        score, firing, rarity = score[order], firing[order], rarity[order]
+        firing, rarity = firing[order], rarity[order]
     changes = np.flatnonzero(asset[1:] != asset[:-1]) + 1
     start = np.concatenate([np.zeros(1, np.int64), changes])
-    return Groups(asset[start], start, time_ns, x, score == score, firing != 0, rarity)
+    return Groups(asset[start], start, time_ns, x, rarity == rarity, firing != 0, rarity)
 
 
 def _in_order(asset: Int64, time_ns: Int64) -> bool:
