@@ -271,8 +271,12 @@ def _check_state_topic(admin: Any, kafka: KafkaSettings, have: int, need: int) -
             f"equal. Where the input was widened: kafka-topics.sh --alter --topic {name} "
             f"--partitions {need} (assets that moved are learned anew)")
     resource = ConfigResource(ConfigResourceType.TOPIC, name)
-    described = admin.describe_configs([resource])["topic"][name]
-    policy = str(described["cleanup.policy"]["value"])
+    for _ in range(5):
+        described = admin.describe_configs([resource])["topic"][name]
+        if "cleanup.policy" in described:
+            break
+        time.sleep(0.3)  # just created, perhaps, and not known everywhere yet
+    policy = str(described.get("cleanup.policy", {"value": "delete"})["value"])
     if "compact" not in policy or "delete" in policy:
         raise TopicError(
             f"state topic {name!r} has cleanup.policy={policy}: it must be compact and nothing "

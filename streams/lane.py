@@ -46,6 +46,8 @@ class Lane:
         Position of the last commit.
     urgent : bool
         An alert is waiting: commit now.
+    gap : tuple of int
+        The hole in the offsets that was met last: where it begins and ends.
     """
 
     partition: int
@@ -68,6 +70,7 @@ class Lane:
     pending_bytes: int = 0
     urgent: bool = False
     checkpoint_now: bool = False
+    gap: tuple[int, int] = (-1, -1)
     said: set[str] = field(default_factory=set)
 
     @property
