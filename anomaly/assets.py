@@ -137,7 +137,11 @@ def restore(monitor: Monitor, changes: Iterator[tuple[int, Sequence[bytes]]]) ->
 
     for a, texts in changes:
         tags = registry.table[a, : len(registry.sensors[a])]
-        image = np.zeros((parts.asset_blocks + tags.size * parts.tag_blocks, _WORDS), np.uint64)
+        state = monitor.arrays()
+        image = np.concatenate([  # sensors that came after the change keep what they are
+            parts.gather(state, "asset", np.array([a])).reshape(-1, _WORDS),
+            parts.gather(state, "tag", tags).reshape(-1, _WORDS),
+        ])
         for number, text in enumerate(texts):
             _apply(image, text, parts, tags.size, first=number == 0)
         asset_index.append(a)

@@ -204,6 +204,18 @@ COMMANDS = {
                    live_cli.add_run_arguments, live_cli.run),
     "dry-run": Command("connect to Kafka and say what would be read",
                        live_cli.add_run_arguments, live_cli.dry_run),
+    "inspect": Command("say what the live service's state holds, trusted or blind",
+                       live_cli.add_inspect_arguments, live_cli.inspect),
+    "ack": Command("acknowledge an alert", live_cli.add_acknowledge_arguments,
+                   live_cli.acknowledge),
+    "shelve": Command("mark an asset's alerts as shelved for some hours",
+                      live_cli.add_shelve_arguments, live_cli.shelve),
+    "feedback": Command("say that an alert was false, real or planned",
+                        live_cli.add_feedback_arguments, live_cli.feedback),
+    "maintenance": Command("say that maintenance was done: the asset is learned anew",
+                           live_cli.add_maintenance_arguments, live_cli.maintenance),
+    "ledger": Command("list what such commands did, or take one back",
+                      live_cli.add_ledger_arguments, live_cli.ledger),
     "version": Command("say the version", _no_arguments, _version),
 }
 

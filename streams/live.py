@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from streams import settings as settings_module
+from streams.commands import CommandReader
 from streams.errors import EXIT_OK, UsageError
 from streams.health import HealthServer, Status
 from streams.kafka_settings import client_options
 from streams.kafka_source import KafkaSource, patiently, prepare_topics
+from streams.outbox import Outbox
 from streams.service import SystemClock
 from streams.settings import Settings
 from streams.worker import Wishes, Worker
@@ -202,8 +204,10 @@ def _serve(
     count = patiently(lambda: prepare_topics(connection, kafka), say, stopped, "topics")
     source = patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer")
     say(f"reading {kafka.topic} ({count} partitions) as group {kafka.group}")
+    reader = CommandReader(connection, kafka, say)
+    outbox = Outbox(connection, kafka, settings.webhook, say) if settings.webhook.url else None
     worker = Worker(settings, connection, source, SystemClock(), status, say, wishes,
-                    reload=options.load)
+                    commands=reader, reload=options.load)
     watcher = threading.Event()
     if options.config is not None:
         threading.Thread(target=_watch, args=(Watched(options.config), wishes, watcher),
@@ -213,6 +217,9 @@ def _serve(
     finally:
         watcher.set()
         source.close()
+        reader.close()
+        if outbox is not None:
+            outbox.close()
 
 
 def _watch(watched: Watched, wishes: Wishes, done: threading.Event) -> None:

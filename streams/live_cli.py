@@ -8,7 +8,9 @@ import typing
 from pathlib import Path
 
 if typing.TYPE_CHECKING:
+    from streams.commands import Command
     from streams.live import RunOptions
+    from streams.settings import Settings
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,119 @@ def dry_run(parsed: argparse.Namespace) -> int:
     from streams import live
 
     return live.dry_run(_options(parsed), sys.stdout)
+
+
+def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``inspect``."""
+    add_run_arguments(parser)
+    parser.add_argument("--asset", default="", metavar="NAME", help="every sensor of this asset")
+
+
+def inspect(parsed: argparse.Namespace) -> int:
+    """``andon inspect``."""
+    from streams import inspection
+
+    return inspection.inspect(_options(parsed).load(), parsed.asset, sys.stdout)
+
+
+def add_ledger_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``ledger``."""
+    add_run_arguments(parser)
+    parser.add_argument("--revert", metavar="ENTRY", help="take this entry's effect back")
+
+
+def ledger(parsed: argparse.Namespace) -> int:
+    """``andon ledger``: list, or take one effect back."""
+    from streams import commands, inspection
+    from streams.errors import UsageError
+    from streams.kafka_settings import client_options
+
+    settings = _options(parsed).load()
+    if not parsed.revert:
+        return inspection.show_ledger(settings, sys.stdout)
+    options = client_options(settings.kafka)
+    count = inspection.partitions(options, settings.kafka.state_topic_name)
+    for entry in commands.ledger(dict(options), settings.kafka, count):
+        if entry.command.id == parsed.revert:
+            return _give(settings, commands.Command(
+                commands.new_id(), "revert", entry.command.asset, commands.now_ns(),
+                entry=parsed.revert))
+    raise UsageError(f"the ledger has no entry {parsed.revert!r}")
+
+
+def add_acknowledge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``ack``."""
+    _add_command_arguments(parser)
+    parser.add_argument("alert", metavar="ALERT", help="the alert's id")
+
+
+def acknowledge(parsed: argparse.Namespace) -> int:
+    """``andon ack``."""
+    return _command(parsed, "acknowledge", alert=parsed.alert)
+
+
+def add_shelve_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``shelve``."""
+    _add_command_arguments(parser)
+    parser.add_argument("--hours", type=float, default=8.0,
+                        help="for how long (default 8); 0 takes the asset off the shelf")
+
+
+def shelve(parsed: argparse.Namespace) -> int:
+    """``andon shelve``."""
+    from streams.commands import now_ns
+
+    if parsed.hours <= 0:
+        return _command(parsed, "unshelve")
+    return _command(parsed, "shelve", until_ns=now_ns() + round(parsed.hours * 3600e9))
+
+
+def add_feedback_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``feedback``."""
+    _add_command_arguments(parser)
+    parser.add_argument("alert", metavar="ALERT", help="the alert's id")
+    parser.add_argument("label", choices=("false", "real", "planned"))
+
+
+def feedback(parsed: argparse.Namespace) -> int:
+    """``andon feedback``."""
+    return _command(parsed, "feedback", alert=parsed.alert, label=parsed.label)
+
+
+def add_maintenance_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``maintenance``."""
+    _add_command_arguments(parser)
+
+
+def maintenance(parsed: argparse.Namespace) -> int:
+    """``andon maintenance``: what was usual may have changed; learn anew."""
+    return _command(parsed, "maintenance")
+
+
+def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_arguments(parser)
+    parser.add_argument("asset", metavar="ASSET")
+    parser.add_argument("--by", default="", metavar="NAME", help="who says so")
+    parser.add_argument("--note", default="", metavar="TEXT")
+
+
+def _command(
+    parsed: argparse.Namespace, kind: str, alert: str = "", label: str = "", until_ns: int = 0
+) -> int:
+    from streams import commands
+
+    return _give(_options(parsed).load(), commands.Command(
+        commands.new_id(), kind, parsed.asset, commands.now_ns(), alert=alert, label=label,
+        until_ns=until_ns, by=parsed.by, note=parsed.note))
+
+
+def _give(settings: Settings, command: Command) -> int:
+    from streams import commands
+    from streams.kafka_settings import client_options
+
+    commands.send(client_options(settings.kafka), settings.kafka, command)
+    sys.stdout.write(f"{command.id}\n")
+    return 0
 
 
 def _options(parsed: argparse.Namespace) -> RunOptions:

@@ -1,0 +1,305 @@
+"""What people tell the service: acknowledge, shelve, feedback, maintenance, and taking it back.
+
+A command is a record in a topic of its own, so that it survives everything and every worker sees
+it; the worker that holds the asset's partition applies it between two batches. Every effect is an
+entry in a ledger beside the state, written in the same transaction, which can be listed and
+reverted. The effects are few: a note on an alert, a time until which an asset's alerts are marked
+as shelved, a label for the evaluation, and a warm-up begun anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from anomaly import assets
+from streams import kafka_state
+from streams.errors import UsageError
+from streams.kafka_settings import KafkaSettings
+from streams.kafka_sink import Message
+from streams.lane import Lane
+
+KINDS = ("acknowledge", "shelve", "unshelve", "feedback", "maintenance", "revert")
+LABELS = ("false", "real", "planned")
+#: Commands kept in memory; the oldest are long applied.
+COMMAND_LIMIT = 100_000
+#: Entries of a partition's memory; the ledger itself keeps all.
+MEMORY_LIMIT = 1000
+_TEXT_LIMIT = 1000
+
+_LEDGER, _UNDO = b"ledger/", b"undo/"
+
+
+class Command(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One command as it stands in the topic."""
+
+    id: str
+    kind: str
+    asset: str
+    at_ns: int
+    """When it was given, by the giver's clock; for people."""
+    alert: str = ""
+    label: str = ""
+    until_ns: int = 0
+    entry: str = ""
+    """Of a revert: the ledger entry to take back."""
+    by: str = ""
+    note: str = ""
+
+
+class Entry(msgspec.Struct):
+    """One effect in the ledger."""
+
+    command: Command
+    partition: int
+    position: int
+    """The input's offset before which it took effect."""
+    effect: str
+    reverted_by: str = ""
+
+
+def problem(command: Command) -> str | None:
+    """What is wrong with a command, in words; None = nothing."""
+    if command.kind not in KINDS:
+        return f"{command.kind!r} is none of {', '.join(KINDS)}"
+    if not command.asset or len(command.asset) > 200 or not 0 < len(command.id) <= 64:
+        return "needs an asset and an id"
+    if command.kind == "acknowledge" and not command.alert:
+        return "needs the alert's id"
+    if command.kind == "feedback" and command.label not in LABELS:
+        return f"label must be one of {', '.join(LABELS)}"
+    if command.kind == "shelve" and command.until_ns <= 0:
+        return "needs the time until which it holds"
+    if command.kind == "revert" and not command.entry:
+        return "needs the ledger entry to take back"
+    if max(len(command.note), len(command.by), len(command.alert)) > _TEXT_LIMIT:
+        return "a text is too long"
+    return None
+
+
+def send(options: Mapping[str, Any], kafka: KafkaSettings, command: Command) -> None:
+    """Put a command into its topic and wait until it is kept.
+
+    Raises
+    ------
+    UsageError
+        The command makes no sense, or the broker cannot be reached.
+    """
+    wrong = problem(command)
+    if wrong is not None:
+        raise UsageError(f"{command.kind}: {wrong}")
+    try:
+        producer = KafkaProducer(acks="all", **options)
+        try:
+            producer.send(kafka.commands_topic, key=command.asset.encode(),
+                          value=msgspec.json.encode(command)).get(timeout=30)
+        finally:
+            producer.close(timeout=5)
+    except (KafkaError, OSError) as error:
+        raise UsageError(f"the command could not be sent: {error}") from None
+
+
+def new_id() -> str:
+    """A fresh command's name."""
+    return uuid.uuid4().hex[:12]
+
+
+class CommandReader:
+    """Follows the commands topic on a thread of its own; lanes are given what is new to them.
+
+    Parameters
+    ----------
+    options, kafka
+        How to reach the topic.
+    say : callable
+        Told of commands that make no sense.
+    """
+
+    def __init__(
+        self, options: Mapping[str, Any], kafka: KafkaSettings, say: Callable[[str], None]
+    ) -> None:
+        self._options, self._kafka, self._say = dict(options), kafka, say
+        self._lock = threading.Lock()
+        self._known: list[tuple[int, int, Command]] = []
+        self._ends: dict[int, int] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="commands", daemon=True)
+        self._thread.start()
+
+    def apply(self, lanes: Iterable[Lane]) -> None:
+        """Apply to each lane what came since; between two batches of the lane only."""
+        with self._lock:
+            known, ends = list(self._known), dict(self._ends)
+        if not ends:
+            return
+        for lane in lanes:
+            if lane.is_silent or lane.commands == ends:
+                continue
+            if not lane.commands:  # a partition never seen before: the past is not for it
+                lane.commands = ends
+                lane.checkpoint_now = True
+                continue
+            for partition, offset, command in known:
+                if offset >= lane.commands.get(partition, 0):
+                    _apply(lane, command, self._options)
+            lane.commands = ends
+            lane.checkpoint_now = True
+
+    def close(self) -> None:
+        """Stop following."""
+        self._done.set()
+        self._thread.join(timeout=3)
+
+    def _follow(self) -> None:
+        pause = 0.5
+        while not self._done.is_set():
+            try:
+                self._read()
+            except (KafkaError, OSError):
+                self._done.wait(pause)
+                pause = min(2 * pause, 30.0)
+
+    def _read(self) -> None:
+        plain = {k: v for k, v in self._options.items() if k != "client_id"}
+        consumer = KafkaConsumer(
+            group_id=None, enable_auto_commit=False, isolation_level="read_committed",
+            auto_offset_reset="earliest", fetch_max_wait_ms=500, **plain)
+        try:
+            topic = self._kafka.commands_topic
+            places = [TopicPartition(topic, p) for p in
+                      sorted(consumer.partitions_for_topic(topic) or ())]
+            if not places:
+                self._done.wait(2.0)
+                return
+            consumer.assign(places)
+            target = consumer.end_offsets(places)
+            with self._lock:
+                start = dict(self._ends)
+            for place in places:
+                if place.partition in start:
+                    consumer.seek(place, start[place.partition])
+                else:
+                    consumer.seek_to_beginning(place)
+            while not self._done.is_set():
+                polled = consumer.poll(500)
+                ends = {p.partition: consumer.position(p) for p in places}
+                found = [c for records in polled.values() for r in records
+                         if (c := self._parsed(r)) is not None]
+                behind = any(ends[p.partition] < target[p] for p in places)
+                with self._lock:
+                    self._known = [*self._known, *found][-COMMAND_LIMIT:]
+                    if not behind:  # a new lane's past is known only once all of it was read
+                        self._ends = ends
+        finally:
+            consumer.close()
+
+    def _parsed(self, record: Any) -> tuple[int, int, Command] | None:
+        try:
+            if len(record.value or b"") > 16_384:
+                raise ValueError("too long")
+            command = msgspec.json.decode(record.value or b"", type=Command)
+            wrong = problem(command)
+            if wrong is not None:
+                raise ValueError(wrong)
+        except (msgspec.DecodeError, ValueError) as error:
+            self._say(f"command at {record.partition}/{record.offset} ignored: {error}")
+            return None
+        return record.partition, record.offset, command
+
+
+def ledger(options: dict[str, Any], kafka: KafkaSettings, partitions: int) -> list[Entry]:
+    """Every effect there was, oldest command first."""
+    found = []
+    for partition in range(partitions):
+        latest = kafka_state.read(options, kafka.state_topic_name, partition)
+        found += [msgspec.json.decode(value, type=Entry) for key, value in latest.items()
+                  if key.startswith(_LEDGER)]
+    return sorted(found, key=lambda entry: (entry.command.at_ns, entry.command.id))
+
+
+def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
+    """Apply one command to the lane that knows its asset; others pass over it."""
+    names = lane.monitor.registry
+    if command.asset not in names.assets:
+        return
+    asset = names.asset(command.asset)
+    memory = lane.memory
+    if command.kind == "revert":
+        _revert(lane, command, asset, options)
+        return
+    undo: Any = None
+    if command.kind == "acknowledge":
+        effect = f"alert {command.alert} acknowledged"
+        memory["acknowledged"] = [*memory.get("acknowledged", []), command.alert][-MEMORY_LIMIT:]
+    elif command.kind == "shelve":
+        shelved = memory.setdefault("shelved", {})
+        undo = shelved.get(command.asset, 0)
+        shelved[command.asset] = command.until_ns
+        effect = "shelved"
+    elif command.kind == "unshelve":
+        undo = memory.setdefault("shelved", {}).pop(command.asset, 0)
+        effect = "no longer shelved"
+    elif command.kind == "feedback":
+        effect = f"alert {command.alert or '(the asset)'} is {command.label}"
+    else:
+        (undo,) = assets.Tracker(lane.monitor).changes([asset], [True])
+        lane.monitor.rebaseline(asset)
+        lane.touched.add(asset)
+        effect = "learning anew after maintenance"
+    entry = Entry(command, lane.partition, lane.position, effect)
+    _write(lane, entry, undo)
+
+
+def _revert(lane: Lane, command: Command, asset: int, options: dict[str, Any]) -> None:
+    key = _LEDGER + command.entry.encode()
+    latest = kafka_state.read(options, lane.kafka.state_topic_name, lane.partition)
+    latest |= dict(lane.records)
+    if key not in latest:
+        return
+    entry = msgspec.json.decode(latest[key], type=Entry)
+    if entry.reverted_by or entry.command.asset != command.asset:
+        return
+    undo = msgspec.msgpack.decode(latest[_UNDO + command.entry.encode()])
+    memory = lane.memory
+    if entry.command.kind in ("shelve", "unshelve"):
+        shelved = memory.setdefault("shelved", {})
+        if undo:
+            shelved[command.asset] = undo
+        else:
+            shelved.pop(command.asset, None)
+    elif entry.command.kind == "acknowledge":
+        memory["acknowledged"] = [
+            a for a in memory.get("acknowledged", []) if a != entry.command.alert]
+    elif entry.command.kind == "maintenance":
+        assets.restore(lane.monitor, iter([(asset, [undo])]))
+        lane.touched.add(asset)
+    entry.reverted_by = command.id
+    lane.records.append((key, msgspec.json.encode(entry)))
+    _write(lane, Entry(command, lane.partition, lane.position, f"took back {command.entry}"), None)
+
+
+def _write(lane: Lane, entry: Entry, undo: Any) -> None:
+    """Into the next transaction: the entry, what takes it back, and word of it to the world."""
+    name = entry.command.id.encode()
+    lane.records.append((_LEDGER + name, msgspec.json.encode(entry)))
+    lane.records.append((_UNDO + name, msgspec.msgpack.encode(undo)))
+    lane.checkpoint_now = True
+    command = entry.command
+    lane.send(Message(
+        lane.kafka.alerts_topic, command.asset.encode(), msgspec.json.encode(entry),
+        (("ce_specversion", b"1.0"), ("ce_id", command.id.encode()),
+         ("ce_source", f"/andon/{lane.kafka.group}".encode()),
+         ("ce_type", f"andon.command.{command.kind}".encode()),
+         ("ce_subject", command.asset.encode()), ("content-type", b"application/json"))))
+
+
+def now_ns() -> int:
+    """The giver's clock."""
+    return time.time_ns()
