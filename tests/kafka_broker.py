@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOG_BACKEND = {"3.9.1": "slf4j-reload4j", "4.1.0": "slf4j-simple"}
 DEFAULT_VERSION = os.environ.get("ANDON_TEST_KAFKA", "4.1.0")
 READY_SECONDS = 90.0
-PASSWORD = "s3cret-of-the-tests"  # noqa: S105  (of a broker that lives for one test run)
+PASSWORD = "s3cret-of-the-tests"
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>andon.tests</groupId><artifactId>kafka</artifactId><version>1</version><dependencies>
@@ -53,15 +53,16 @@ class Broker:
 
     def start(self) -> None:
         """Start (again) on the same port and folder; returns at once."""
-        log = (self.folder / "out.log").open("ab")
-        self.process = subprocess.Popen(
-            ["java", "-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-             f"-Dlog4j.configuration=file:{self.folder / 'log4j.properties'}",
-             "-cp", f"{self.libraries}/*", "kafka.Kafka", str(self.folder / "server.properties")],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            cwd=self.folder,
-        )
+        with (self.folder / "out.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["java", "-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                 f"-Dlog4j.configuration=file:{self.folder / 'log4j.properties'}",
+                 "-cp", f"{self.libraries}/*", "kafka.Kafka",
+                 str(self.folder / "server.properties")],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.folder,
+            )
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole process group (SIGSTOP and SIGCONT included)."""
@@ -150,7 +151,7 @@ class Cluster:
             admin.close()
 
     def stop(self) -> None:
-        """End every broker and remove the folder; nothing of it is needed again, so no farewells."""
+        """End every broker and remove the folder; nothing is needed again, so no farewells."""
         for broker in self.brokers:
             broker.kill()
         if self.folder is not None:

@@ -67,14 +67,19 @@ class Deployment:
 
     def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """A real worker in its own process group; its words go to a log beside the settings."""
-        log = (self.folder / f"worker-{self.started}.log").open("wb")
+        with (self.folder / f"worker-{self.started}.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "streams", "run", "--config", str(self.config)],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **(environment or {})})
         self.started += 1
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "streams", "run", "--config", str(self.config)],
-            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **(environment or {})})
         self.workers.append(worker)
         return worker
+
+    def joined(self) -> list[subprocess.Popen[bytes]]:
+        """The workers that run and have come as far as the broker."""
+        return [w for i, w in enumerate(self.workers) if w.poll() is None
+                and b"reading " in (self.folder / f"worker-{i}.log").read_bytes()]
 
     def logs(self) -> str:
         """What all workers said, for a failed test."""
@@ -100,7 +105,8 @@ class Deployment:
 
 @contextlib.contextmanager
 def deployment(
-    cluster: Cluster, partitions: int, engine: str = ENGINE, kafka: str = ""
+    cluster: Cluster, partitions: int, engine: str = ENGINE, kafka: str = "",
+    checkpoint_seconds: float = 2.0,
 ) -> Iterator[Deployment]:
     """Fresh topics and settings; whatever still runs at the end is killed."""
     name = f"t{uuid.uuid4().hex[:8]}"
@@ -117,7 +123,7 @@ late_topic = "{name}.late"
 commands_topic = "{name}.commands"
 session_seconds = 2.0
 commit_seconds = 0.5
-checkpoint_seconds = 2.0
+checkpoint_seconds = {checkpoint_seconds}
 transaction_seconds = 5.0
 {kafka}
 """)
@@ -275,11 +281,17 @@ def assert_same(deployed: Deployment) -> Said:
     return got
 
 
-def difference(want: Said, got: Said) -> str:
-    """How many alerts are lost and doubled, for a failed test."""
+def lost_and_doubled(want: Said, got: Said) -> tuple[int, int]:
+    """Alerts that should be there and are not, and the other way round."""
     a = Counter(value for events in want.alerts.values() for value, _ in events)
     b = Counter(value for events in got.alerts.values() for value, _ in events)
-    return f"lost {sum((a - b).values())}, too many {sum((b - a).values())} of {sum(a.values())}"
+    return sum((a - b).values()), sum((b - a).values())
+
+
+def difference(want: Said, got: Said) -> str:
+    """The same in words, for a failed test."""
+    lost, doubled = lost_and_doubled(want, got)
+    return f"lost {lost}, too many {doubled} of {sum(map(len, want.alerts.values()))}"
 
 
 def positions(deployed: Deployment) -> dict[int, int]:
