@@ -440,6 +440,15 @@ def test_sums_stop_at_their_limit_and_come_back(name: str) -> None:
     assert said[-1] < 0.5 * made.config.sum_limit
 
 
+def test_a_short_new_warm_up_leaves_no_old_reference() -> None:
+    x = np.random.default_rng(6).normal(size=(500, 2))
+    made = subject(DETECTORS["level_slow"], np.arange(2, dtype=np.int64)[None], fitted=False)
+    columns = {"asset": np.zeros(20, np.int64), "x": x[:20], "learn_below": np.full(20, np.inf)}
+    for rows, opinion in ((x, True), (x[:399], False), (x[:400], True)):
+        run_fit(made.bound, made.config, made.state, made.table[0], 0, rows, np.empty(len(rows)))
+        assert np.isfinite(feed(made, columns)["score"]).all() == opinion
+
+
 def test_rates_have_no_opinion_on_measurements() -> None:
     rng = np.random.default_rng(4)
     columns = {
@@ -459,6 +468,10 @@ def test_rates_have_no_opinion_on_measurements() -> None:
 @pytest.mark.parametrize(
     "name, setting, value",
     [
+        ("level", "weights", (0.5, 0.0)), ("level", "weights", ()), ("level", "folds", 1),
+        ("memory", "rows", 1), ("memory", "least_sensors", 0),
+        ("pyramid", "histories", (512, 2048)), ("pyramid", "histories", (512, 2048, 16)),
+        ("pyramid", "keep", 1.0), ("pyramid", "decimations", (1, 4, 0)),
         ("cusum", "batch_rows", 0), ("cusum", "slack", -0.5), ("cusum", "folds", 1),
         ("drift", "memory_rows", 0.0), ("drift", "clip_limit", float("nan")),
         ("shift", "window_rows", 0), ("shift", "softening", -1.0),

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, advances, clip, robust_reference
@@ -49,6 +50,14 @@ class Config:
     weights: tuple[float, ...] = (0.05,)
     folds: int = 4
     least_rows: int = 0
+
+    def __post_init__(self) -> None:
+        within("clip_limit", self.clip_limit, 0.5, 1e6)
+        within("weights (how many)", len(self.weights), 1, 12)
+        for weight in self.weights:
+            within("weights", weight, 1e-6, 1)
+        within("folds", self.folds, 2, 20)
+        within("least_rows", self.least_rows, 0, 10_000_000)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
@@ -119,14 +128,13 @@ def fit(
     tags: Int64, asset: int, rows: Float64, score: Float64,
 ) -> None:
     """Freeze the asset's reference on ``rows`` and write their cross-fitted scores."""
+    config = Config(clip_limit, weights, folds, least_rows)
+    state = {"tag": tag, "tag_mean": tag_mean, "tag_variance": tag_variance}
     if len(rows) < least_rows:
+        _freeze(config, state, tags, asset, rows[:0])  # what stood before stands no longer
         score[:] = np.nan
         return
-    fit_reference(
-        allocate, _freeze, step, Config(clip_limit, weights, folds, least_rows),
-        {"tag": tag, "tag_mean": tag_mean, "tag_variance": tag_variance},
-        tags, asset, rows, score,
-    )
+    fit_reference(allocate, _freeze, step, config, state, tags, asset, rows, score)
 
 
 def _freeze(config: Config, state: State, tags: Int64, asset: int, rows: Float64) -> None:

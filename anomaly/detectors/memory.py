@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
 from anomaly.numerics import LIMIT, clip, robust_reference
@@ -55,6 +56,12 @@ class Config:
     least_sensors: int = 3
     clip_limit: float = 8.0
     folds: int = 4
+
+    def __post_init__(self) -> None:
+        within("rows", self.rows, 2, 100_000)
+        within("least_sensors", self.least_sensors, 1, 10_000)
+        within("clip_limit", self.clip_limit, 0.5, 1e6)
+        within("folds", self.folds, 2, 20)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

@@ -37,6 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel
 from anomaly.numerics import advances, clip, learns
@@ -105,6 +106,18 @@ class Config:
     old_blocks: int = 512
     keep: float = 0.85
     memory_rows: float = 50_000.0
+
+    def __post_init__(self) -> None:
+        within("decimations (how many)", len(self.decimations), 1, 12)
+        for values in self.decimations:
+            within("decimations", values, 1, 10_000)
+        levels = len(self.decimations)
+        within("histories (how many)", len(self.histories), levels, levels)
+        for blocks in self.histories:
+            within("histories", blocks, EXCLUDED_BLOCKS + 1, 100_000)
+        within("old_blocks", self.old_blocks, EXCLUDED_BLOCKS + 1, 100_000)
+        within("keep", self.keep, 0.1, 0.999)
+        within("memory_rows", self.memory_rows, 1, 1e9)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
