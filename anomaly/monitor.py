@@ -365,6 +365,9 @@ class Monitor:
     def _make_room(self) -> None:
         """Grow every component when the registry has outgrown it; nothing that is there changes."""
         config, registry = self.config, self.registry
+        if registry.tag_count != self._known_tags:
+            for a, sensors in enumerate(registry.sensors):  # what cycles add are columns too
+                registry.columns(a, windows.derived_names(config.windows, sensors))
         assets, tags = len(registry.assets), registry.tag_count
         if self._state and assets == self._known_assets and tags == self._known_tags:
             return

@@ -10,7 +10,7 @@ import pytest
 
 from anomaly import snapshot
 from anomaly.batches import Outcome, ReadingBatch, reading_batch
-from anomaly.config import MonitorConfig
+from anomaly.config import MonitorConfig, parse
 from anomaly.errors import StateError
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
@@ -187,3 +187,31 @@ def test_a_newer_snapshot_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -
         data = snapshot.to_bytes(monitor, {})
     with pytest.raises(StateError, match="newer than this program"):
         snapshot.from_bytes(data, CONFIG)
+
+
+def test_slow_cycles_are_judged_as_rows() -> None:
+    config = parse({
+        "warm_up_rows": 100, "budget": "2/week",
+        "windows": {"cycle": {"sensor": "parts", "signal": "counter"}},
+    })
+    rng = np.random.default_rng(7)
+    cycle = rng.normal(30.0, 0.3, 260)
+    cycle[200:] += 6.0
+    ends = np.cumsum(cycle)
+    seconds = np.arange(0.0, ends[-1], 0.5)
+    registry = Registry()
+    a = registry.asset("press")
+    columns = registry.columns(a, ("parts", "power"))
+    value = np.stack([np.searchsorted(ends, seconds, "right"), rng.normal(5.0, 0.1, seconds.size)])
+    outcome = Monitor(config, registry).process(reading_batch(
+        np.zeros(2 * seconds.size), np.tile(columns, seconds.size),
+        np.repeat(START + (seconds * 1e9).astype(np.int64), 2), value.T.ravel(),
+        np.tile([False, True], seconds.size),
+    ))
+    assert "cycle_seconds" in registry.sensors[a]
+    assert 250 <= len(outcome.rows) <= 260
+    fired = [alert for alert in outcome.alerts if alert.state == "firing"]
+    assert fired
+    assert fired[0].contributions[0].sensor == "cycle_seconds"
+    slow_since = START + int(ends[199] * 1e9)
+    assert slow_since <= fired[0].time_ns <= slow_since + 20 * 36 * 10**9
