@@ -380,8 +380,9 @@ def _lay_tail(tail: Any, peaks: Float64, table: Float64) -> None:
     for s in range(_SHAPES.size):
         for q in range(_LOG_SCALES.size):
             log_scale = log_mean + _LOG_SCALES[q]
-            value = -0.5 * ((_SHAPES[s] - SHAPE_MEAN) / SHAPE_DEVIATION) ** 2
-            value -= 0.5 * ((log_scale - log_prior) / LOG_SCALE_DEVIATION) ** 2
+            odd_shape = (_SHAPES[s] - SHAPE_MEAN) / SHAPE_DEVIATION
+            odd_scale = (log_scale - log_prior) / LOG_SCALE_DEVIATION
+            value = -0.5 * (odd_shape * odd_shape + odd_scale * odd_scale)
             for i in range(k):
                 value += _log_density(peaks[i] - threshold, _SHAPES[s], log_scale)
             posterior[s, q] = value

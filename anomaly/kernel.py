@@ -16,11 +16,6 @@ from typing import Any
 
 import numba
 
-#: The subset of fast-math that is allowed in *one* inner loop at a time, on inputs proven finite:
-#: it lets the compiler reorder sums into SIMD lanes but keeps infinities and NaN where they are
-#: not present anyway. Plain ``fastmath=True`` deletes ``isnan`` and is never used.
-SIMD_FLAGS = frozenset({"reassoc", "contract", "nsz", "nnan", "ninf"})
-
 _ENGINE = Path(__file__).resolve().parent
 _KERNELS: list[Any] = []  # every dispatcher, so that freeze() reaches them all
 
@@ -28,18 +23,11 @@ _KERNELS: list[Any] = []  # every dispatcher, so that freeze() reaches them all
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` with the house flags.
 
-    ``error_model="numpy"`` (1/0 is inf, not an exception), no fast-math, the GIL released, cached
+    ``error_model="numpy"`` (1/0 is inf, not an exception), no fast-math (it deletes ``isnan``, and
+    where a loop needed it for speed, minima over bit patterns did better), the GIL released, cached
     on disk. The undecorated function stays reachable as ``.py_func`` for the parity law.
     """
-    return _compile(function, fastmath=False)
-
-
-def simd_kernel(function: Callable[..., Any]) -> Any:
-    """Compile an inner loop whose inputs are proven finite, with :data:`SIMD_FLAGS`.
-
-    Use only where a measured speed-up is written beside the call, and never where NaN can arrive.
-    """
-    return _compile(function, fastmath=set(SIMD_FLAGS))
+    return _compile(function)
 
 
 def freeze() -> None:
@@ -61,7 +49,8 @@ def cache_folder(package: Path = _ENGINE) -> Path | None:
     Beside the package where that is writable, else in the user's own cache; never in a shared
     temporary folder, where somebody else could have put code before us.
     """
-    name = f"kernels-{_source_hash(package)}"
+    checked = "-checked" if numba.config.BOUNDSCHECK else ""  # other code, so another cache
+    name = f"kernels-{_source_hash(package)}{checked}"
     for home in (package / "__pycache__", Path.home() / ".cache" / "andon"):
         try:
             (home / name).mkdir(parents=True, exist_ok=True)
@@ -82,7 +71,7 @@ def _source_hash(package: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
+def _compile(function: Callable[..., Any]) -> Any:
     home = Path(function.__code__.co_filename).resolve()
     package = next((p for p in home.parents if not (p.parent / "__init__.py").exists()), _ENGINE)
     folder = cache_folder(package)
@@ -90,9 +79,7 @@ def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder or "")  # read once, when caching is switched on below
     try:
-        dispatcher = numba.njit(
-            cache=folder is not None, error_model="numpy", nogil=True, fastmath=fastmath
-        )(function)
+        dispatcher = numba.njit(cache=folder is not None, error_model="numpy", nogil=True)(function)
     finally:
         settings.CACHE_DIR = before
     _KERNELS.append(dispatcher)

@@ -123,7 +123,8 @@ def freeze_tag(tag_state: Any, t: int, values: Float64) -> None:
     square = 0.0
     step = np.inf
     for i in range(n):
-        square += (ordered[i] - centre - mean) ** 2 / n
+        apart = ordered[i] - centre - mean
+        square += apart * apart / n
         if i > 0 and ordered[i] > ordered[i - 1]:
             step = min(step, ordered[i] - ordered[i - 1])
     spread = max((_quantile(ordered, 0.75) - _quantile(ordered, 0.25)) / IQR_NORMAL,

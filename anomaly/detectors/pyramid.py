@@ -317,7 +317,8 @@ def _judge(norm: Any, square: float, decimation: int) -> None:
     y = math.log(square + 0.01 * norm["size"] + 1e-30)
     norm["surprise"] = -1.0
     if norm["count"] * decimation > OPINION_ROWS:
-        norm["surprise"] = min(max((y - norm["mean"]) / _deviation(norm), 0.0), SURPRISE_LIMIT) ** 2
+        odd = min(max((y - norm["mean"]) / _deviation(norm), 0.0), SURPRISE_LIMIT)
+        norm["surprise"] = odd * odd
     norm["y"] = y
     norm["fresh"] = 1
 
