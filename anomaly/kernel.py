@@ -31,9 +31,13 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def freeze() -> None:
-    """Forbid further compilation: from now on a wrong dtype is a ``TypeError``, not a stall."""
+    """Forbid further compilation: from now on a wrong dtype is a ``TypeError``, not a stall.
+
+    Kernels that the warm-up never called stay open: their stage is not in use.
+    """
     for dispatcher in _KERNELS:
-        dispatcher.disable_compile()
+        if dispatcher.signatures:
+            dispatcher.disable_compile()
 
 
 def thaw() -> None:
