@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -172,6 +173,27 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         said = process.stderr.read()
         process.wait(timeout=60)
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.5])
+def test_an_interrupt_ends_in_one_line(tmp_path: Path, seconds: float) -> None:
+    random = np.random.default_rng(0)
+    path = tmp_path / "long.csv"
+    path.write_text("ts,a\n" + "".join(
+        f"{i},{v:.3f}\n" for i, v in enumerate(random.normal(size=300_000))))
+    with subprocess.Popen(
+        [*ANDON, "replay", str(path), "--out", str(tmp_path / "out"), "--no-report"], cwd=ROOT,
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "CSV separated" in process.stderr.readline()  # it is at work from here on
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    if process.returncode != 0:  # a fast machine may have finished before
+        assert process.returncode == 130
+        assert said.endswith("andon: interrupted\n")
+        assert "Error" not in said
 
 
 def test_simulate_then_replay(tmp_path: Path) -> None:
