@@ -101,7 +101,7 @@ class _Session:
         )
         self.source = FileSource(recordings)
         self.clock = SystemClock()
-        self.progress: Progress | None = None
+        self.seconds = 0.0
         self.collector = ReportCollector(
             self.registry, settings.monitor.budget_per_week, failures, _title(options.files),
             _told_clock([recording.layout for recording in recordings]), _window(settings),
