@@ -1,0 +1,245 @@
+"""The latest of every asset as arrays: what a scrape may read while the engine works.
+
+The loop's thread writes after every batch (only what the batch touched); a scrape copies under a
+lock that is held for a millisecond and never while anything is computed, restored or compiled.
+Assets get a *slot* each, over all partitions; slots are told in order of appearance, so the cap on
+names (in ``telemetry.py``) leaves out the latest comers. Bounded by the registries' own limits.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly import quality
+from anomaly.batches import Bool, Float64, Int8, Int64, Outcome
+from anomaly.monitor import Monitor
+from streams.exposition import Labels
+
+CONDITIONS = ("warming", "learning", "trusted", "blind")
+WARMING, LEARNING, TRUSTED, BLIND = range(4)
+_UNKNOWN = -1
+_MUTE = [quality.CONDITIONS.index(code) for code in ("never_seen", "stuck", "silent")]
+
+Records = npt.NDArray[np.void]
+Number = TypeVar("Number", bound=np.generic)
+
+SLOT = np.dtype([
+    ("present", np.int8),       # a partition that we hold has this asset
+    ("condition", np.int8),
+    ("period_s", np.float64),   # return period of the latest row, NaN = no opinion
+    ("rows", np.float64),
+    ("blind", np.float64),      # sensors that say nothing
+    ("fired", np.float64),      # alerts since the start
+    ("judged_ns", np.int64),    # time of the first row under judgement, 0 = none
+    ("last_ns", np.int64),
+])
+
+
+@dataclass(frozen=True, slots=True)
+class SensorView:
+    """An asset's sensors at its latest row; arrays float64[d], NaN = not known."""
+
+    asset: str
+    sensors: tuple[str, ...]
+    value: Float64
+    low: Float64
+    centre: Float64
+    high: Float64
+    time_ns: int
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One partition: its assets' slots, its tags' conditions and values."""
+
+    slot: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    last: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    code: Int8 = field(default_factory=lambda: np.zeros(0, np.int8))
+    value: Float64 = field(default_factory=lambda: np.zeros(0))
+    known: list[int] = field(default_factory=list)  # columns matched with the patterns, per asset
+    assets: int = 0
+    tags: int = 0
+    readings: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    newest_ns: int = 0
+
+
+class AssetBoard:
+    """Slots of all assets, and the sensors of those that are to be seen closely.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        ``asset/sensor`` with ``*``: assets with such a sensor are always seen closely.
+
+    Attributes
+    ----------
+    labels : Labels
+        ``{asset="…"}`` of every slot.
+    views : dict of slot to SensorView
+        Replaced, never changed in place.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self.names: list[str] = []
+        self.labels = Labels()
+        self.slots: Records = np.zeros(64, SLOT)
+        self.lanes: dict[int, _Lane] = {}
+        self.views: dict[int, SensorView] = {}
+        self.always: set[int] = set()
+        self._patterns = tuple(patterns)
+        self._index: dict[str, int] = {}
+
+    # -- written by the loop; the caller holds the lock -------------------------------------------
+
+    def slot_of(self, name: str) -> int:
+        """The asset's slot, made if new."""
+        found = self._index.get(name)
+        if found is None:
+            found = self._index[name] = len(self.names)
+            self.names.append(name)
+            self.labels.add({"asset": name})
+            if found >= self.slots.size:
+                self.slots = np.concatenate([self.slots, np.zeros(self.slots.size, SLOT)])
+            self.slots[found]["period_s"] = np.nan
+        return found
+
+    def drop(self, partition: int) -> None:
+        """The partition is another worker's from here on."""
+        lane = self.lanes.pop(partition, None)
+        if lane is None:
+            return
+        gone = lane.slot[: lane.assets]
+        self.slots["present"][gone] = 0
+        self.slots["judged_ns"][gone] = 0
+        for other in self.lanes.values():
+            self.slots["present"][other.slot[: other.assets]] = 1
+        for slot in gone.tolist():
+            if not self.slots["present"][slot]:
+                self.views.pop(slot, None)
+
+    def take(self, partition: int, outcome: Outcome, monitor: Monitor) -> Int64:
+        """Write what a batch changed; returns the indices of the assets that have new rows."""
+        lane = self._lane(partition, monitor)
+        lane.readings = monitor.rejected()
+        rows = outcome.rows
+        if not len(rows):
+            return np.zeros(0, np.int64)
+        lane.last[rows.asset] = np.arange(len(rows))  # of several, the later is written last
+        touched = np.unique(rows.asset)
+        newest = lane.last[touched]
+        slot = lane.slot[touched]
+        state = monitor.arrays()
+        asset = state["reference"]["asset"][touched]
+        table = monitor.registry.table[touched]
+        valid = table >= 0
+        tags = np.where(valid, table, 0)
+        code = np.where(valid, sensor_codes(
+            asset, state["reference"]["tag"][tags], state["quality"]["tag_watch"]["condition"][tags]
+        ), _UNKNOWN).astype(np.int8)
+        lane.code[table[valid]] = code[valid]
+        self._keep_values(lane, rows.x[newest], table)
+        lane.rows += len(rows)
+        lane.newest_ns = max(lane.newest_ns, int(rows.time_ns.max()))
+        slots = self.slots
+        slots["condition"][slot] = asset_codes(asset)
+        slots["period_s"][slot] = outcome.scores.return_period_s[newest]
+        slots["blind"][slot] = (code == BLIND).sum(axis=1)
+        slots["rows"][slot] += np.bincount(rows.asset)[touched]
+        slots["last_ns"][slot] = rows.time_ns[newest]
+        begins = (slots["judged_ns"][slot] == 0) & (slots["condition"][slot] == TRUSTED)
+        slots["judged_ns"][slot[begins]] = slots["last_ns"][slot[begins]]
+        return touched
+
+    def look_closely(self, partition: int, assets: Iterable[int], monitor: Monitor) -> None:
+        """Renew the sensor views of these assets (registry indices)."""
+        lane, registry = self.lanes[partition], monitor.registry
+        for a in assets:
+            sensors = tuple(registry.sensors[a])
+            tags = registry.table[a, : len(sensors)]
+            slot = int(lane.slot[a])
+            self.views[slot] = SensorView(
+                registry.assets[a], sensors, lane.value[tags].copy(), *monitor.expected(a),
+                time_ns=int(self.slots["last_ns"][slot]))
+
+    # -- read by a scrape; the caller holds the lock ----------------------------------------------
+
+    def copy(self) -> Records:
+        """The slots in use, as they are now."""
+        return self.slots[: len(self.names)].copy()
+
+    def sensor_counts(self) -> Int64:
+        """int64[4]: sensors by condition."""
+        counts = np.zeros(len(CONDITIONS), np.int64)
+        for lane in self.lanes.values():
+            code = lane.code[: lane.tags]
+            counts += np.bincount(code[code >= 0], minlength=len(CONDITIONS))
+        return counts
+
+    # -- room -------------------------------------------------------------------------------------
+
+    def _lane(self, partition: int, monitor: Monitor) -> _Lane:
+        lane = self.lanes.setdefault(partition, _Lane())
+        registry = monitor.registry
+        assets, tags = len(registry.assets), registry.tag_count
+        if assets == lane.assets and tags == lane.tags:
+            return lane
+        lane.slot = _grown(lane.slot, assets, 0)
+        lane.last = _grown(lane.last, assets, 0)
+        lane.code = _grown(lane.code, tags, _UNKNOWN)
+        lane.value = _grown(lane.value, tags, np.nan)
+        for a in range(lane.assets, assets):
+            slot = self.slot_of(registry.assets[a])
+            lane.slot[a] = slot
+            self.slots[slot]["present"] = 1
+        lane.assets, lane.tags = assets, tags
+        if self._patterns:
+            self._match(lane, monitor)
+        return lane
+
+    def _match(self, lane: _Lane, monitor: Monitor) -> None:
+        registry = monitor.registry
+        lane.known += [0] * (lane.assets - len(lane.known))
+        for a, sensors in enumerate(registry.sensors):
+            for sensor in sensors[lane.known[a]:]:
+                name = f"{registry.assets[a]}/{sensor}"
+                if any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns):
+                    self.always.add(int(lane.slot[a]))
+            lane.known[a] = len(sensors)
+
+    def _keep_values(self, lane: _Lane, x: Float64, table: Int64) -> None:
+        """The latest usable value of each tag; a row without one leaves it as it was."""
+        width = min(x.shape[1], table.shape[1])
+        said = (table[:, :width] >= 0) & ~np.isnan(x[:, :width])
+        lane.value[table[:, :width][said]] = x[:, :width][said]
+
+
+def asset_codes(asset: Records) -> Int8:
+    """Condition of assets by their reference records, as ``Monitor.conditions`` states it."""
+    return np.where(
+        asset["ready"] == 0, WARMING,
+        np.where(asset["rows"] < asset["muted"], LEARNING, TRUSTED)).astype(np.int8)
+
+
+def sensor_codes(asset: Records, tag: Records, watched: Int64) -> Int8:
+    """Condition of sensors ``[m, d]`` of m assets, as ``Monitor.conditions`` states it."""
+    mute = np.isin(watched, _MUTE)
+    ready = (asset["ready"] == 1)[:, None]
+    useless: Bool = ready & ((tag["ready"] == 0) | (tag["constant"] == 1))
+    learning = (asset["rows"] < asset["muted"])[:, None]
+    usable = np.where(ready, np.where(learning, LEARNING, TRUSTED), WARMING)
+    return np.where(mute | useless, BLIND, usable).astype(np.int8)
+
+
+def _grown(array: npt.NDArray[Number], size: int, fill: float) -> npt.NDArray[Number]:
+    if size <= array.size:
+        return array
+    grown = np.full(max(size, 2 * array.size, 64), fill, array.dtype)
+    grown[: array.size] = array
+    return grown
