@@ -177,7 +177,8 @@ def _build(cls: Any, table: Mapping[str, object], path: str, default: Any = None
     for key, value in table.items():
         where = f"{path}.{key}" if path else key
         if key not in known:
-            raise ConfigError(f"{where}: unknown setting{_hint(key, known)}")
+            also = ("budget", "sensor", "detector") if cls is MonitorConfig else ()
+            raise ConfigError(f"{where}: unknown setting{_hint(key, (*known, *also))}")
         values[key] = _convert(known[key], value, where)
     try:
         return cls(**values) if default is None else dataclasses.replace(default, **values)

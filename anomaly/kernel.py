@@ -53,7 +53,8 @@ def cache_folder(package: Path = _ENGINE) -> Path | None:
     Beside the package where that is writable, else in the user's own cache; never in a shared
     temporary folder, where somebody else could have put code before us.
     """
-    checked = "-checked" if numba.config.BOUNDSCHECK else ""  # other code, so another cache
+    settings: Any = numba.config
+    checked = "-checked" if settings.BOUNDSCHECK else ""  # other code, so another cache
     name = f"kernels-{_source_hash(package)}{checked}"
     for home in (package / "__pycache__", Path.home() / ".cache" / "andon"):
         try:

@@ -32,6 +32,7 @@ def test_impossible_budgets_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "mapping,message",
     [
+        ({"budgt": "1/week"}, "budgt: unknown setting; did you mean 'budget'"),
         ({"warm_up_row": 5}, "warm_up_row: unknown setting; did you mean 'warm_up_rows'"),
         ({"warm_up_rows": "many"}, "warm_up_rows: expected int, got 'many'"),
         ({"warm_up_rows": True}, "warm_up_rows: expected int, got True"),
