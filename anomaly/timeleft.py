@@ -1,0 +1,216 @@
+"""Time left: when a slow trend will reach its limit, as a range that can be believed.
+
+The forecast extrapolates a robust straight line as far ahead as it looks back, and no further than
+the asset's own history is long: the window is the shortest that is no shorter than its own
+forecast. How wrong such a forecast is depends on the signal: bearings pause, wear accelerates.
+So the same forecast is made again at earlier moments of the same history, for levels that were
+reached since and for the limit that was not, and their errors, with a prior, give the range.
+
+Called when an alert changes or a page is drawn, never per row; plain numpy, a few hundredths of a
+second. :func:`follow` keeps the history it needs in a fixed number of block means per signal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly.batches import Float64, Int64
+from anomaly.kernel import kernel
+
+#: Block means kept per signal; when they are full, neighbours are merged and blocks grow twofold.
+POINTS = 512
+
+#: Fewer points than this are no history.
+FEWEST_POINTS = 16
+
+#: 10 % and 90 % of a normal distribution.
+_TENTH = 1.2816
+#: Errors (log of true over forecast) that every range starts with, as if six had been seen: trends
+#: end earlier than a straight line says by a third, but stall for far longer.
+_PRIOR_COUNT, _PRIOR_EARLY, _PRIOR_LATE = 6.0, 0.38, 0.9
+_ERROR_LIMIT = 2.5  # a stall of twelve times the forecast counts as one of twelve times
+_BACKTESTS = 8
+_WINDOWS = 16
+_LINE_POINTS = 40  # 780 slopes
+_LEAST_SLOPE = 3.0  # a slope below so many standard errors is no trend
+
+_HISTORY = np.dtype([
+    ("blocks", np.int64), ("length", np.int64),  # full blocks; rows per block
+    ("count", np.int64), ("sum", np.float64),  # of the open block
+])
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """Seconds until the limit: one in ten is earlier than ``p10``, one in ten later than ``p90``.
+
+    ``backtests`` is how many of the signal's own earlier forecasts the range rests on.
+    """
+
+    p10: float
+    p50: float
+    p90: float
+    backtests: int
+
+    def lasts(self, seconds: float) -> str:
+        """Whether it will last so long: ``yes``, ``no`` or ``uncertain``."""
+        if self.p10 > seconds:
+            return "yes"
+        return "no" if self.p90 < seconds else "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A forecast without its range, in points; ``spread`` is the line's own relative error."""
+
+    ahead: float
+    spread: float
+
+
+def allocate(signals: int) -> dict[str, npt.NDArray[Any]]:
+    """Histories of so many signals, all empty."""
+    return {"tag_history": np.zeros(signals, _HISTORY), "tag_points": np.zeros((signals, POINTS))}
+
+
+@kernel
+def follow(
+    tag_history: npt.NDArray[np.void], tag_points: Float64, tag: Int64, value: Float64
+) -> None:
+    """Add values to histories: ``tag int64[n]``, ``value float64[n]``, NaN = none."""
+    for i in range(tag.size):
+        if np.isnan(value[i]):
+            continue
+        own, points = tag_history[tag[i]], tag_points[tag[i]]
+        own["length"] = max(own["length"], 1)
+        own["count"] += 1
+        own["sum"] += value[i]
+        if own["count"] < own["length"]:
+            continue
+        points[own["blocks"]] = own["sum"] / own["count"]
+        own["blocks"] += 1
+        own["count"], own["sum"] = 0, 0.0
+        if own["blocks"] == points.size:
+            for k in range(points.size // 2):
+                points[k] = 0.5 * (points[2 * k] + points[2 * k + 1])
+            own["blocks"] = points.size // 2
+            own["length"] *= 2
+
+
+def history(state: dict[str, npt.NDArray[Any]], tag: int) -> tuple[Float64, int]:
+    """The block means of one signal, oldest first, and how many values each stands for."""
+    own = state["tag_history"][tag]
+    points: Float64 = state["tag_points"][tag, : own["blocks"]].copy()
+    return points, int(own["length"])
+
+
+def forecast(
+    points: Float64, point_seconds: float, limit: float, upward: bool
+) -> TimeLeft | None:
+    """How long until a signal reaches its limit.
+
+    Parameters
+    ----------
+    points : float64[n]
+        The smoothed signal at even steps, oldest first, up to now; finite.
+    point_seconds : float
+        Between two points.
+    limit : float
+        In the signal's unit.
+    upward : bool
+        Whether the limit is reached from below.
+
+    Returns
+    -------
+    TimeLeft or None
+        None where there is no trend towards the limit, the history is too short, or the limit lies
+        further ahead than the history reaches back: nobody can know then. Zero at the limit.
+    """
+    if points.size < FEWEST_POINTS or not np.isfinite(limit):
+        return None
+    rising = points if upward else -points
+    level = limit if upward else -limit
+    if np.median(rising[-3:]) >= level:
+        return TimeLeft(0.0, 0.0, 0.0, 0)
+    line = _line(rising, level)
+    if line is None:
+        return None
+    errors = np.clip(np.array(_own_errors(rising, level)), -_ERROR_LIMIT, _ERROR_LIMIT)
+    early = _deviation(np.minimum(errors, 0.0), _PRIOR_EARLY, line.spread)
+    late = _deviation(np.maximum(errors, 0.0), _PRIOR_LATE, line.spread)
+    seconds = line.ahead * point_seconds
+    return TimeLeft(
+        float(seconds * np.exp(-_TENTH * early)), float(seconds * np.exp(0.15 * (late - early))),
+        float(seconds * np.exp(_TENTH * late)), len(errors),
+    )
+
+
+def _deviation(errors: Float64, prior: float, spread: float) -> float:
+    """Root mean square of the errors on one side, the prior among them, and the line's own."""
+    seen = np.count_nonzero(errors)
+    mean = (_PRIOR_COUNT * prior**2 + float((errors**2).sum())) / (_PRIOR_COUNT + seen)
+    return float(np.hypot(np.sqrt(mean), spread))
+
+
+def _own_errors(points: Float64, level: float) -> list[float]:
+    """Log of true over forecast time at earlier moments of the same signal.
+
+    For 80 % of the highest rise since then, when it is known; and for the limit itself, which was
+    not reached: where the forecast has passed, the error is at least what has passed since.
+    """
+    found = []
+    n = points.size
+    for cut in np.linspace(0.3 * n, 0.92 * n, _BACKTESTS).astype(int).tolist():
+        past, later = points[:cut], points[cut:]
+        if cut < FEWEST_POINTS:
+            continue
+        line = _line(past, level)
+        if line is not None and later.size > line.ahead:
+            found.append(float(np.log(later.size / line.ahead)))
+        base, top = float(np.median(past[-5:])), float(later.max())
+        if top <= base:
+            continue
+        reached = base + 0.8 * (top - base)
+        line = _line(past, reached)
+        if line is not None:
+            took = int(np.argmax(later >= reached)) + 1
+            found.append(float(np.log(took / line.ahead)))
+    return found
+
+
+def _line(points: Float64, level: float) -> _Line | None:
+    """Straight line to the level, looking back as far as it looks ahead; None = no trend."""
+    n = points.size
+    chosen: tuple[float, float, float] | None = None
+    for window in np.unique(np.geomspace(12, n, _WINDOWS).astype(int)).tolist():
+        x, y = _thinned(points[n - window :])
+        first, second = np.triu_indices(x.size, 1)
+        slopes = (y[second] - y[first]) / (x[second] - x[first])
+        low, slope, high = np.quantile(slopes, (0.25, 0.5, 0.75))
+        if slope <= 0.0:
+            continue
+        ends = y + slope * (window - 1 - x)
+        now = float(np.median(ends))
+        noise = 1.4826 * float(np.median(np.abs(ends - now)))
+        error = (high - low) / 1.35 / np.sqrt(x.size / 2.0)  # of the median of the slopes
+        gap = max(level - now, 0.25 * noise, 1e-300)
+        spread = float(np.hypot(error / slope, noise / gap))
+        chosen = (gap / slope, spread, slope / max(error, 1e-300))
+        if chosen[0] <= window:
+            break
+    if chosen is None or chosen[2] < _LEAST_SLOPE or chosen[0] > n:
+        return None
+    return _Line(max(chosen[0], 1e-9), min(chosen[1], 1.5))
+
+
+def _thinned(points: Float64) -> tuple[Float64, Float64]:
+    """At most ``_LINE_POINTS`` block means up to the end, and their places."""
+    block = -(-points.size // _LINE_POINTS)
+    blocks = points.size // block
+    start = points.size - blocks * block
+    y = np.asarray(points[start:].reshape(blocks, block).mean(axis=1), np.float64)
+    x = start + (np.arange(blocks, dtype=np.float64) + 0.5) * block - 0.5
+    return x, y
