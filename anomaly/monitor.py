@@ -7,7 +7,7 @@ first to see what happens to a reading:
     quality ─► windows ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
 
 Nothing feeds back from calibration into a detector, so rows of different assets never wait for one
-another and no rounds are needed (ARCHITECTURE §4): every guard against learning a fault sits
+another and no rounds are needed: every guard against learning a fault sits
 inside a detector's own kernel.
 """
 

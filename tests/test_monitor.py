@@ -22,7 +22,7 @@ CONFIG = MonitorConfig(warm_up_rows=150, budget_per_week=2.0)
 
 
 def recording(seed: int, rows: int, faulty: bool = True) -> np.ndarray:
-    """float64[rows, 3]: autocorrelated noise, gaps, and a fault on the vibration after two thirds."""
+    """float64[rows, 3]: autocorrelated noise with gaps; vibration faulty after two thirds."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 3))
     for r in range(1, rows):
@@ -160,7 +160,8 @@ def test_conditions_tell_warming_then_trusted_and_why_blind() -> None:
 def test_no_opinion_is_nan_and_never_zero() -> None:
     registry = Registry()
     monitor = Monitor(CONFIG, registry)
-    outcome = monitor.process(wide(registry, ["press"], np.zeros(149, np.int64), [recording(4, 149)]))
+    rows = wide(registry, ["press"], np.zeros(149, np.int64), [recording(4, 149)])
+    outcome = monitor.process(rows)
     assert np.isnan(outcome.scores.return_period_s).all()
     assert not outcome.scores.alert.any()
 

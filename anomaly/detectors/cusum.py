@@ -4,7 +4,7 @@ The two-sided tabular cumulative sum (Page, "Continuous inspection schemes", Bio
 Montgomery, "Introduction to Statistical Quality Control", tabular CUSUM) on each sensor, against a
 reference frozen after warm-up. Sums are of z in units of the *long-run* deviation, from means of
 batches of rows: with autocorrelation of 0.3 the plain deviation gave 5–10 false alarms a week where
-the long-run one gave 0.2–3 (DETECTION.md, B). The score is the largest sum over sensors: a CUSUM is
+the long-run one gave 0.2–3. The score is the largest sum over sensors: a CUSUM is
 for the one sensor that left; what moves a little everywhere is ``level``'s.
 
 What may not live here: adaptation, and limits from a formula (the calibration finds them in the

@@ -7,7 +7,7 @@ blocks, and the nearest one counts: its distance is the left discord of matrix-p
 Three distances: *shape* (z-normalised, softened so that flat parts do not rule), *centred* (equal
 means) and *raw*. Each of the 15 is divided by its own running mean, clipped; the score of a sensor
 is the mean of these ratios, about 1 when nothing is odd, and the asset's is the mean over sensors.
-No training, no period, one setting for everything (DETECTION.md, D, where it was found).
+No training, no period, one setting for everything.
 
 Distances come from running dot products of the last window with every earlier one: one
 multiplication in, one out. So that rounding cannot grow, they are derived afresh each time the ring

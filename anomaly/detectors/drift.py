@@ -6,7 +6,7 @@ whether an offset is *improbable*, this asks how *large* it has become, and its 
 that nothing but a lasting departure can move it.
 
 What may not live here: adaptation. A mean that follows the machine absorbs the slow fault as the
-new normal (EVALUATION.md, 5); the reference moves only by ``fit``.
+new normal; the reference moves only by ``fit``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Per sensor an autoregression with an intercept, fitted by recursive least square
 forgetting (Haykin, "Adaptive Filter Theory", ch. "Method of least squares", RLS algorithm); the
 squared error over its own running mean, smoothed with a half-life of a few rows, is the oddness;
 the score is the root of its mean over the sensors. Smoothing carries it: 0.27 → 0.40 VUS-PR in the
-trials (DETECTION.md, D).
+trials.
 
 Everything happens in units of the sensor's running deviation and clipped, so the unit of the sensor
 does not matter and nothing can overflow. A missing value is no row of that sensor: its lags are its

@@ -3,7 +3,7 @@
 Each sensor's z against a reference frozen after warm-up, clipped; exponentially weighted means of z
 at three speeds, each divided by its own standard deviation under independence; per speed the root
 mean square over the sensors; the score is the mean over the speeds. No covariance on purpose: with
-short warm-ups it cost recall (DETECTION.md, A). The charts are those of Roberts, "Control chart
+short warm-ups it cost recall. The charts are those of Roberts, "Control chart
 tests based on geometric moving averages", Technometrics 1 (1959), with the exact variance of the
 first rows (Lucas and Saccucci, Technometrics 32 (1990), eq. 3).
 

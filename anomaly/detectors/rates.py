@@ -5,7 +5,7 @@ in warm-up gets a two-sided log-likelihood-ratio CUSUM for its rate doubling and
 configurable): Poisson (Lucas, "Counted data CUSUM's", Technometrics 27 (1985)) or, where the column
 is only ever 0 or 1, Bernoulli (Reynolds and Stoumbos, J. Quality Technology 31 (1999)). Increments
 are divided by the column's dispersion: real part counts were five times *less* dispersed than
-Poisson (DETECTION.md, B), stops that come in bursts are more.
+Poisson, stops that come in bursts are more.
 
 The score is the largest sum over the count columns, in nats of evidence. An asset without a count
 column has no opinion, ever. The reference is frozen after warm-up; sums follow every row.

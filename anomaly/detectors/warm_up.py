@@ -3,7 +3,7 @@
 No detector lives here and no arithmetic of one: this is the order of events. The reference is
 frozen on all warm-up rows; the *scores* of those rows come from references that have not seen them
 (cross-fitting over contiguous folds). In-sample scores broke the promised false-alarm rate sixfold,
-and nothing else mattered as much (DETECTION.md, A3).
+and nothing else mattered as much.
 """
 
 from __future__ import annotations

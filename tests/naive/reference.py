@@ -8,7 +8,7 @@ import numpy as np
 
 
 def robust(column: np.ndarray) -> tuple[float, float] | None:
-    """Median and max(IQR / 1.349, sd / 2) after DETECTION.md A1; None below eight values.
+    """Median and max(IQR / 1.349, sd / 2); None below eight values.
 
     Values farther from the median than ten spans of the middle nine tenths count as that far. A
     constant column has 1 % of its level for a scale, of 1 if its level is 0.
