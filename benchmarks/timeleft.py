@@ -3,9 +3,9 @@
 ``losses.interval_coverage.<set>`` of ``python -m benchmarks.losses``. A health signal is formed
 from the recording as the engine would (deviations from the first 15 %, smoothed, root mean square
 over the sensors; for bearings the vibration itself), its limit is what it reached at a given share
-of the life that follows, and from many moments before that limit is crossed the time to the
-crossing is forecast. The recording's future serves for the limit and the truth alone. Moments at which
-nothing is said count as such. No figure is made on a signal that crosses in the first fifth.
+of the life that follows, and from many moments before it is crossed the time to that
+crossing is forecast. The recording's future serves for the limit and the truth alone. Moments at
+which nothing is said are counted too. A signal that crosses in its first fifth is left out.
 """
 
 from __future__ import annotations
