@@ -45,7 +45,7 @@ DROP_ROWS = 5
 REFIRE_AFTER_DROP = 1.3
 #: An alert that stood max(STAND_ROWS, STAND_SHARE * warm-up rows) rows is known to its reader …
 STAND_ROWS = 20.0
-STAND_SHARE = 0.15
+STAND_SHARE = 0.3
 #: … and speaks again only when the level has grown to this multiple of what was told.
 RERAISE_AFTER_STAND = 1.5
 #: Weight of a row in the smoothed levels that drop and re-raise are judged by.
@@ -157,7 +157,8 @@ def step(
         _remember(tag_state, table, a, x, evidence, r)
         limit_s = min(threshold_s, claim_s[r])
         if level[r] == level[r] and limit_s > 0.0:
-            _follow(asset_state, a, period_s[r] >= limit_s * HYSTERESIS, level[r], fast[r])
+            odd = period_s[r] >= limit_s * HYSTERESIS
+            _follow(asset_state, a, odd, level[r], fast[r], off_delay_rows)
             rare = period_s[r] >= limit_s
             code = TO_PENDING if state[a] == INACTIVE else _advance(
                 asset_state, a, rare, on_delay_rows, off_delay_rows, warm_up[r])
@@ -205,10 +206,14 @@ def _next(asset_state: Any, a: int, code: int, rare: bool, on_delay_rows: int) -
 
 
 @kernel
-def _follow(asset_state: Any, a: int, odd: bool, level: float, fast: float) -> None:
-    """Count quiet rows and let the smoothed levels follow."""
+def _follow(
+    asset_state: Any, a: int, odd: bool, level: float, fast: float, off_delay_rows: int
+) -> None:
+    """Count quiet rows, let the smoothed levels follow; after enough quiet all is news again."""
     case = asset_state[a]
     case["quiet"] = 0 if odd else case["quiet"] + 1
+    if case["state"] == INACTIVE and case["quiet"] >= off_delay_rows:
+        case["known"] = 0.0
     case["recent"] += LEVEL_WEIGHT * (level - case["recent"])
     case["recent_fast"] += LEVEL_WEIGHT * (fast - case["recent_fast"])
 

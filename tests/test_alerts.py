@@ -71,6 +71,13 @@ def test_a_drop_of_the_level_resolves_and_only_more_is_news() -> None:
     assert again[1] >= 40, "11 is not 1.3 times the 10 that was told"
 
 
+def test_after_enough_quiet_the_told_level_is_news_again() -> None:
+    period = [RARE] * 20 + [USUAL] * 12 + [RARE] * 10
+    level = [10.0] * 12 + [3.0] * 20 + [11.0] * 10
+    moved, _ = walk(period, level)
+    assert [row for row, name in moved if name == "firing"] == [0, 32]
+
+
 def test_growth_speaks_again_without_a_gap() -> None:
     period = [RARE] * 80
     level = [10.0] * 40 + [30.0] * 40
