@@ -151,6 +151,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": list(kafka.bootstrap_servers),
         "security_protocol": kafka.security_protocol,
         "client_id": f"andon-{kafka.worker or kafka.group}",
+        "bootstrap_timeout_ms": 10_000,  # a broker that is down is tried again, and said so
     }
     if kafka.security_protocol.endswith("SSL"):
         options["ssl_context"] = _context(kafka)

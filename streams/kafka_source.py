@@ -8,8 +8,10 @@ down at the start is waited for with growing, jittered pauses.
 
 from __future__ import annotations
 
+import logging
 import queue
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,6 +88,7 @@ class KafkaSource:
     """
 
     def __init__(self, options: Mapping[str, Any], kafka: KafkaSettings) -> None:
+        reach(options)
         self._kafka = kafka
         self._changes: queue.SimpleQueue[Change] = queue.SimpleQueue()
         session_ms = round(kafka.session_seconds * 1000)
@@ -195,19 +198,67 @@ def patiently(make: Callable[[], Made], say: Callable[[str], None],
         Refused for a reason that time does not heal, or stopped while waiting.
     """
     pause = RETRY_SECONDS[0]
+    heard = _Heard()
+    logger = logging.getLogger("kafka")
     while True:
+        logger.addHandler(heard)
         try:
             return make()
         except (SaslAuthenticationFailedError, AuthorizationError) as error:
             raise BrokerError(f"{what}: the broker refused our credentials: {error}") from None
         except (KafkaError, OSError) as error:
-            say(f"{what}: {type(error).__name__}: {error}; trying again in about {pause:.0f} s")
+            if "SaslAuthenticationFailed" in heard.last:
+                raise BrokerError(f"{what}: the broker refused our credentials") from None
+            why = f" ({heard.last})" if heard.last else ""
+            say(f"{what}: {type(error).__name__}: {error}{why}; trying again in about "
+                f"{pause:.0f} s")
+        finally:
+            logger.removeHandler(heard)
         end = time.monotonic() + pause * random.uniform(0.5, 1.0)
         while time.monotonic() < end:
             if stopped():
                 raise BrokerError(f"{what}: stopped while waiting for the broker")
             time.sleep(0.05)
         pause = min(2 * pause, RETRY_SECONDS[1])
+
+
+def reach(options: Mapping[str, Any]) -> None:
+    """Fail quickly where no broker listens at all.
+
+    A kafka-python client that cannot bootstrap leaves a thread behind, so none is made in vain.
+
+    Raises
+    ------
+    OSError
+        None of the bootstrap servers takes a connection.
+    """
+    last: OSError = ConnectionRefusedError("no bootstrap server")
+    for server in options["bootstrap_servers"]:
+        host, _, port = str(server).rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+            return
+        except OSError as error:
+            last = error
+        except ValueError:
+            raise SettingsError(
+                f"kafka.bootstrap_servers: {server!r} is not host:port") from None
+    raise last
+
+
+class _Heard(logging.Handler):
+    """The last thing the client library complained of: it swallows why a connection failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if "SaslAuthenticationFailed" in text:
+            self.last = "SaslAuthenticationFailed"  # what follows are only its consequences
+        elif "Bootstrap failed" not in text and not self.last.startswith("Sasl"):
+            self.last = text[-200:]
 
 
 def prepare_topics(options: Mapping[str, Any], kafka: KafkaSettings) -> int:
@@ -222,6 +273,7 @@ def prepare_topics(options: Mapping[str, Any], kafka: KafkaSettings) -> int:
     """
     if not kafka.topic:
         raise SettingsError("kafka.topic: names no topic to read from")
+    reach(options)
     admin = KafkaAdminClient(**options)
     try:
         counts = _partitions(admin)

@@ -32,6 +32,7 @@ from anomaly.errors import StateError
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams.errors import StreamsError
+from streams.kafka_source import reach
 
 FORMAT = 1
 #: Records of one chain: a base and the changes after it. More = fewer bases, longer restores.
@@ -173,6 +174,7 @@ def read(
     StateTopicError
         The partition cannot be read to its end.
     """
+    reach(options)
     place = TopicPartition(topic, partition)
     plain = {name: value for name, value in options.items() if name != "client_id"}
     common = plain | {"enable_auto_commit": False, "group_id": None, "check_crcs": True,

@@ -29,6 +29,9 @@ from streams.service import SystemClock
 from streams.settings import Settings
 from streams.worker import Wishes, Worker
 
+#: How long a thread may keep the interpreter while another wants it. The usual 5 ms would be paid
+#: again and again: a kernel lets go of the interpreter, and the client's IO thread takes it.
+SWITCH_SECONDS = 0.0005
 #: A stop that takes longer is cut off; the open transaction is then aborted by the broker.
 DRAIN_SECONDS = 10.0
 #: How often the settings file is looked at.
@@ -77,6 +80,7 @@ def run(options: RunOptions, stderr: TextIO) -> int:
     catch_signals(wishes, say)
     health = (HealthServer(settings.health.host, settings.health.port, status)
               if settings.health.port else None)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         status.move("compiling kernels", ready=False)
         warm(settings)
@@ -187,9 +191,10 @@ def catch_signals(wishes: Wishes, say: Callable[[str], None]) -> None:
 def quiet_libraries() -> None:
     """Let a client library speak of errors only, and say each of them once in a while."""
     logger = logging.getLogger("kafka")
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.WARNING)  # warnings are listened to for a reason, never shown
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
+        handler.setLevel(logging.ERROR)
         handler.addFilter(_Seldom())
         logger.addHandler(handler)
         logger.propagate = False
@@ -202,12 +207,13 @@ def _serve(
     kafka = settings.kafka
     stopped = lambda: wishes.stop  # noqa: E731
     count = patiently(lambda: prepare_topics(connection, kafka), say, stopped, "topics")
-    source = patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer")
     say(f"reading {kafka.topic} ({count} partitions) as group {kafka.group}")
     reader = CommandReader(connection, kafka, say)
     outbox = Outbox(connection, kafka, settings.webhook, say) if settings.webhook.url else None
-    worker = Worker(settings, connection, source, SystemClock(), status, say, wishes,
-                    commands=reader, reload=options.load)
+    worker = Worker(
+        settings, connection,
+        lambda: patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer"),
+        SystemClock(), status, say, wishes, commands=reader, reload=options.load)
     watcher = threading.Event()
     if options.config is not None:
         threading.Thread(target=_watch, args=(Watched(options.config), wishes, watcher),
@@ -216,7 +222,6 @@ def _serve(
         worker.run()
     finally:
         watcher.set()
-        source.close()
         reader.close()
         if outbox is not None:
             outbox.close()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anomaly.errors import AnomalyError
@@ -36,6 +36,8 @@ from streams.settings import Settings
 
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
+#: A worker outside its group for so long gets a new consumer: longer than any rebalance takes.
+REJOIN_SECONDS = 30.0
 #: Pending bytes at which a commit no longer waits for its time.
 PENDING_LIMIT_BYTES = 8 << 20
 
@@ -62,6 +64,8 @@ class Totals:
     restore_seconds: float = 0.0
     commit_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
+    process_seconds: float = 0.0
+    turns: int = 0
     reload_successful: bool = True
 
 
@@ -74,7 +78,7 @@ class Worker:
 
     settings: Settings
     options: Mapping[str, Any]
-    source: KafkaSource
+    connect: Callable[[], KafkaSource]
     clock: Clock
     status: Status
     say: Callable[[str], None]
@@ -83,8 +87,16 @@ class Worker:
     lanes: dict[int, Lane] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     reload: Callable[[], Settings] | None = None
+    _source: KafkaSource | None = None
     _transactions: Transactions | None = None
     _committed_at: float = 0.0
+    _member_at: float = 0.0
+
+    @property
+    def source(self) -> KafkaSource:
+        """The consumer there is now."""
+        assert self._source is not None
+        return self._source
 
     def run(self) -> None:
         """Work until asked to stop; then commit what is done, state included.
@@ -101,9 +113,9 @@ class Worker:
         self._transactions = patiently(
             lambda: Transactions(self.options, name, kafka.transaction_seconds),
             self.say, lambda: self.wishes.stop, "transactions")
-        self.source.subscribe()
         self._committed_at = self.clock.seconds()
         try:
+            self._join()
             while not self.wishes.stop:
                 self._step()
             self.status.move("stopping", ready=False)
@@ -111,6 +123,28 @@ class Worker:
             self._commit(everything=True)
         finally:
             self._transactions.close()
+            if self._source is not None:
+                self._source.close()
+
+    def _join(self) -> None:
+        """Join the group with a fresh consumer; what was held is restored when it comes back."""
+        self.lanes.clear()
+        if self._source is not None:
+            self._source.close()
+        self._source = self.connect()
+        self._source.subscribe()
+        self._member_at = self.clock.seconds()
+
+    def _stay_member(self) -> bool:
+        """Whether we are in the group; a client that does not get back in is replaced."""
+        now = self.clock.seconds()
+        if self.source.membership() is not None:
+            self._member_at = now
+            return True
+        if now - self._member_at > REJOIN_SECONDS:
+            self.say(f"no member of the group for {REJOIN_SECONDS:.0f} s: connecting anew")
+            self._join()
+        return False
 
     def _step(self) -> None:
         """One turn: changes of the group, commands, input, perhaps a commit."""
@@ -123,10 +157,17 @@ class Worker:
         polled = self.source.poll(POLL_SECONDS)
         for partition in self._take_changes():  # fetched for another assignment, from elsewhere
             polled.pop(partition, None)
+        started = time.perf_counter()
         for partition, records in polled.items():
             self._take(partition, records)
+        self.totals.process_seconds += time.perf_counter() - started
+        self.totals.turns += 1
         self._commit(everything=False)
         self.status.partitions = tuple(sorted(self.lanes))
+        self.status.detail = {"since_start": asdict(self.totals)}
+        if not self._stay_member():
+            self.status.move("joining", ready=False)
+            return
         behind = any(lane.is_silent for lane in self.lanes.values())
         self.status.move("restoring" if behind else "running", ready=not behind)
 

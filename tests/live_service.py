@@ -260,7 +260,7 @@ def observed(deployed: Deployment) -> Said:
                  int(head["andon_offset"])] += 1
     for partition in range(deployed.partitions):
         latest = kafka_state.read(
-            {"bootstrap_servers": deployed.cluster.bootstrap, **deployed.cluster.client},
+            {"bootstrap_servers": deployed.cluster.bootstrap.split(","), **deployed.cluster.client},
             f"{deployed.name}.state", partition)
         counts = json.loads(latest[b"checkpoint"])["counts"] if b"checkpoint" in latest else {}
         said.counts.update({k: v for k, v in counts.items() if "." not in k and v})
