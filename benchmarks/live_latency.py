@@ -1,0 +1,206 @@
+"""From an append to its alert at a ``read_committed`` consumer, and how fast a state returns.
+
+Run: ``python -m benchmarks.live_latency latency --rate 20000 --seconds 60`` or ``… restore --tags
+100000``. Real broker, real program. One JSON object per run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+
+from tests import kafka_broker, live_service
+
+ENGINE = """
+budget = "1/day"
+warm_up_rows = 60
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    latency = commands.add_parser("latency")
+    latency.add_argument("--rate", type=int, default=20_000, help="readings a second")
+    latency.add_argument("--seconds", type=float, default=60.0)
+    latency.add_argument("--machines", type=int, default=250)
+    latency.add_argument("--detectors", default="level,drift,forecast,subspace")
+    latency.add_argument("--workers", type=int, default=1)
+    restore = commands.add_parser("restore")
+    restore.add_argument("--tags", type=int, default=100_000)
+    restore.add_argument("--detectors", default="level,drift,forecast,subspace")
+    options = parser.parse_args(arguments)
+    cluster = kafka_broker.cluster()
+    try:
+        measure = measure_latency if options.command == "latency" else measure_restore
+        print(json.dumps(measure(cluster, options)))
+    finally:
+        cluster.stop()
+    return 0
+
+
+#: Alerts of earlier rows are left out: all machines end their warm-up in the same second there,
+#: which no plant does, and fitting them all takes a while.
+SETTLED_SECONDS = 100
+
+
+def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, object]:
+    """Wide rows at a steady rate; every alert carries the time of the row that raised it."""
+    detectors = json.dumps(options.detectors.split(","))
+    rows_per_second = options.rate / live_service.SENSORS
+    with live_service.deployment(
+        cluster, 8, ENGINE + f"detectors = {detectors}\n", checkpoint_seconds=10.0
+    ) as deployed:
+        (port,) = kafka_broker.free_ports(1)
+        text = deployed.config.read_text()
+        for number in range(options.workers):
+            deployed.config.write_text(
+                text + (f"[health]\nport = {port}\n" if number == 0 else ""))
+            deployed.start_worker()
+        _wait_ready(port, 1 if options.workers > 1 else 8)
+        time.sleep(5.0)
+        appended: dict[tuple[str, int], int] = {}
+        seen: list[tuple[str, str, int]] = []
+        done = threading.Event()
+        reader = threading.Thread(target=_listen, args=(deployed, seen, done), daemon=True)
+        reader.start()
+        sender = live_service.producer(deployed)
+        total = int(rows_per_second * options.seconds)
+        started, behind = time.monotonic(), 0.0
+        for i, (asset, row) in enumerate(live_service.stream(total, options.machines, 3)):
+            wait = started + i / rows_per_second - time.monotonic()
+            if wait > 0.002:
+                time.sleep(wait)
+            behind = max(behind, -wait)
+            now = time.time_ns()
+            appended[asset, row["ts"] // 1000] = now
+            sender.send(f"{deployed.name}.readings", key=asset.encode(),
+                        value=json.dumps(row).encode())
+        sender.flush()
+        took = time.monotonic() - started
+        live_service.wait_until_done(deployed, 120)
+        time.sleep(1.0)
+        done.set()
+        reader.join()
+        told = _ready(port)["since_start"]
+        deployed.stop()
+        delays = np.array([
+            at - appended[asset, _row_seconds(when) + live_service.START_NS // 10**9]
+            for asset, when, at in seen if _row_seconds(when) > SETTLED_SECONDS]) / 1e6
+        return {
+            "rate": round(total * live_service.SENSORS / took), "alerts": len(delays),
+            "sender_behind_s": round(behind, 2), "detectors": options.detectors,
+            "workers": options.workers,
+            "ms_per_commit": round(1e3 * told["commit_seconds"] / max(1, told["commits"]), 1),
+            "ms_per_checkpoint": round(
+                1e3 * told["checkpoint_seconds"] / max(1, told["checkpoints"]), 1),
+            "us_per_message": round(1e6 * told["process_seconds"] / max(1, told["messages"]), 1),
+            "turns": told["turns"], "commits": told["commits"],
+            "checkpoint_bytes_per_s": round(told["checkpoint_bytes"] / took),
+            **{f"p{p}_ms": round(float(np.percentile(delays, p)), 1) for p in (50, 90, 99, 100)},
+        }
+
+
+def measure_restore(cluster: kafka_broker.Cluster, options: Any) -> dict[str, object]:
+    """A state of many tags written once, then a worker with an empty disk: how long until ready?"""
+    detectors = json.dumps(options.detectors.split(","))
+    width, rows = 20, 70
+    machines = options.tags // width
+    with live_service.deployment(
+        cluster, 4, ENGINE + f"detectors = {detectors}\n", checkpoint_seconds=20.0
+    ) as deployed:
+        sender = live_service.producer(deployed)
+        random = np.random.default_rng(1)
+        for k in range(rows):
+            for m in range(machines):
+                values = {f"s{c}": round(v, 3) for c, v in enumerate(random.normal(size=width))}
+                sender.send(f"{deployed.name}.readings", key=f"m{m}".encode(), value=json.dumps(
+                    {"asset": f"m{m}", "ts": 1_700_000_000 + k, "values": values}).encode())
+        sender.flush()
+        sender.close()
+        deployed.start_worker()
+        live_service.wait_until_done(deployed, 900)
+        deployed.stop(120)
+        config = deployed.settings
+        from streams import kafka_state
+
+        records = size = 0
+        seconds, read_seconds = [], []
+        for partition in range(4):
+            started = time.monotonic()
+            latest = kafka_state.read(
+                {"bootstrap_servers": [cluster.bootstrap]}, f"{deployed.name}.state", partition)
+            read_seconds.append(time.monotonic() - started)
+            found = kafka_state.restored(latest, config.monitor, 100_000, 1_000_000)
+            seconds.append(time.monotonic() - started)
+            records, size = records + found.records, size + found.size_bytes
+        with (deployed.folder / "probe.toml").open("w") as file:
+            (port,) = kafka_broker.free_ports(1)
+            file.write(deployed.config.read_text() + f"[health]\nport = {port}\n")
+        deployed.config.write_text((deployed.folder / "probe.toml").read_text())
+        started = time.monotonic()
+        deployed.start_worker()
+        _wait_ready(port, 4)
+        ready = time.monotonic() - started
+        deployed.stop(60)
+        return {
+            "tags": machines * width, "assets": machines, "detectors": options.detectors,
+            "records": records, "bytes": size, "bytes_per_asset": round(size / machines),
+            "read_s": round(sum(read_seconds), 1), "restore_s": round(sum(seconds), 1),
+            "process_start_to_ready_s": round(ready, 1),
+        }
+
+
+def _wait_ready(port: int, partitions: int) -> None:
+    while True:
+        try:
+            if len(_ready(port)["partitions"]) >= partitions:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+
+
+def _ready(port: int) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
+
+
+def _row_seconds(when: str) -> int:
+    """Event time of an alert, in seconds since the first row."""
+    moment = int(np.datetime64(when.rstrip("Z"), "s").astype(np.int64))
+    return moment - live_service.START_NS // 10**9
+
+
+def _listen(
+    deployed: live_service.Deployment, seen: list[tuple[str, str, int]], done: threading.Event
+) -> None:
+    consumer = KafkaConsumer(
+        bootstrap_servers=deployed.cluster.bootstrap, isolation_level="read_committed",
+        enable_auto_commit=False, fetch_max_wait_ms=20, **deployed.cluster.client)
+    name = f"{deployed.name}.alerts"
+    consumer.assign([TopicPartition(name, p) for p in range(8)])
+    consumer.seek_to_beginning()
+    while not done.is_set():
+        for records in consumer.poll(50).values():
+            now = time.time_ns()
+            for record in records:
+                body = json.loads(record.value)
+                if body["state"] == "firing":
+                    seen.append((body["asset"], body["time"], now))
+    consumer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
