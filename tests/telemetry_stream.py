@@ -19,14 +19,17 @@ ENGINE = {"budget": "1/day", "warm_up_rows": WARM_UP_ROWS, "detectors": ["level"
 
 
 class Line:
-    """Three machines of three sensors, a row a second each; a fault lifts two sensors of one."""
+    """Three machines of three sensors, a row a time each; a fault lifts two sensors of one."""
 
-    def __init__(self, start_ns: int = 1_700_000_000 * 10**9, seed: int = 3) -> None:
+    def __init__(
+        self, start_ns: int = 1_700_000_000 * 10**9, seed: int = 3, row_ns: int = 10**9
+    ) -> None:
         self.registry = Registry()
         for name in ASSETS:
             self.registry.columns(self.registry.asset(name), SENSORS)
         self.monitor = Monitor(config.parse(ENGINE), self.registry)
         self.time_ns = start_ns
+        self.row_ns = row_ns
         self.latest: Float64 = np.zeros((len(ASSETS), len(SENSORS)))
         self._random = np.random.default_rng(seed)
 
@@ -36,8 +39,8 @@ class Line:
         x = self._random.normal((100.0, 5.0, 1.0), (2.0, 0.2, 0.05), (rows, machines, width))
         x[:, ASSETS.index(asset), 1:] += lift * np.array([0.2, 0.05])
         self.latest = x[-1]
-        times = self.time_ns + np.arange(rows) * 10**9
-        self.time_ns += rows * 10**9
+        times = self.time_ns + np.arange(rows) * self.row_ns
+        self.time_ns += rows * self.row_ns
         n = rows * machines * width
         return reading_batch(
             np.tile(np.repeat(np.arange(machines), width), rows),
