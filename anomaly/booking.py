@@ -120,7 +120,7 @@ def close(
         me = asset_row[a]
         if me["known"] == 0:
             continue
-        if extend:
+        if extend and me["state"] != UNKNOWN:  # what a counter will say next is not known
             end = me["last_ns"] + me["interval_ns"]
             m = _between(me, cycles, limits, plan, a, me["last_ns"], end, 0.0, 0.0, out, m)
             me["last_ns"] = end

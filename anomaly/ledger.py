@@ -209,8 +209,8 @@ def run(config: Config, state: State, planned: Planned, rows: Observations) -> B
 def flush(config: Config, state: State, planned: Planned, extend: bool = False) -> Records:
     """Segments of what is still open, by what is known; the state goes on as if all was said.
 
-    Give a copy of the state to look at the present without disturbing it. ``extend``: the last row
-    holds for one usual interval more (the end of a recording).
+    Give a copy of the state to look at the present without disturbing it. ``extend``: the state of
+    the last row holds for one usual interval more (the end of a recording).
     """
     assets = state["asset_row"].size
     out = np.zeros(assets * 6 * (2 * planned.start_ns.size + 2) + 64, SEGMENT)

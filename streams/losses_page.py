@@ -1,0 +1,161 @@
+"""The ledger in words: lines for the terminal, and one page without any other file.
+
+No figure is made here; whatever is shown stands in the result. Names from files are escaped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anomaly import inefficiency, ledger
+from streams.losses_booking import Result
+from streams.report.words import escape, printable, short
+
+#: How the headings are told, and their colours: safe for the colour-blind, grey for no loss.
+_WORDS = {
+    "at_rate": ("at rate", "#2a7f62"), "slow": ("slow", "#e0b23c"),
+    "micro_stop": ("micro-stops", "#e07b3c"), "stop": ("stops", "#b3262e"),
+    "starved": ("starved", "#6a8fc4"), "blocked": ("blocked", "#3f5f99"),
+    "changeover": ("changeover", "#8e6bb0"), "planned": ("planned", "#b9b9b9"),
+    "no_data": ("no data", "#e4e4e4"), "rejects": ("rejects", "#7a4a2b"),
+}
+_SHIFTS_LIMIT = 60
+_TOP = 5
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#222}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .4rem}
+table{border-collapse:collapse;margin:.5rem 0 1rem}
+td,th{padding:.15rem .8rem .15rem 0;text-align:right}
+td:first-child,th:first-child{text-align:left}th{font-weight:600;border-bottom:1px solid #bbb}
+.bar{display:flex;height:1.3rem;border-radius:3px;overflow:hidden;background:#eee;margin:.15rem 0}
+.bar i{display:block}.row{display:grid;grid-template-columns:15rem 1fr 4rem;gap:.6rem}
+.row span:last-child{text-align:right}.key i{display:inline-block;width:.8em;height:.8em;
+margin:0 .3em 0 1em;border-radius:2px}.note{color:#666;font-size:.9rem}
+@media (prefers-color-scheme:dark){body{background:#16181b;color:#ddd}.note{color:#999}}
+"""
+
+
+def table(result: Result) -> list[str]:
+    """Lines for the terminal: each asset's OEE, and its largest losses."""
+    lines = []
+    unit = result.how.get("energy", "")
+    for a, name in enumerate(result.names):
+        account = result.accounts[a]
+        lines.append(f"{printable(short(name))}: OEE {_percent(account.oee)} = availability "
+                     f"{_percent(account.availability)} x performance "
+                     f"{_percent(account.performance)} x quality {_percent(account.quality)}")
+        booked = ", ".join(
+            f"{_WORDS[heading][0]} {_minutes(int(ns) / 1e9)}"
+            for heading, ns in zip(ledger.HEADINGS, account.booked_ns, strict=True) if ns)
+        lines.append(f"  {account.wall_seconds / 3600.0:.2f} h: {booked}")
+        for loss in account.losses(result.prices)[:_TOP]:
+            lines.append("  - " + ", ".join(_loss(loss, unit)))
+        if name in result.how:
+            lines.append(f"  states: {printable(result.how[name])}")
+        for row in result.findings[(result.findings["asset"] == a)
+                                   & (result.findings["firing"] == 1)][:_TOP]:
+            lines.append(f"  ! {_finding(row)}")
+    lines += [f"{text.format(minutes=result.minutes)}" for text in ledger.DEFINITIONS]
+    return lines
+
+
+def page(result: Result) -> str:
+    """The page, as text."""
+    unit = result.how.get("energy", "")
+    parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>Losses</title>",
+             f"<style>{_STYLE}</style><h1>Where the minutes went</h1><p class=key>"]
+    parts += [f"<i style='background:{colour}'></i>{word}"
+              for word, colour in list(_WORDS.values())[: len(ledger.HEADINGS)]]
+    parts.append("</p>")
+    for a, name in enumerate(result.names):
+        account = result.accounts[a]
+        parts.append(f"<h2>{escape(short(name))}</h2>")
+        parts.append(f"<p>OEE <b>{_percent(account.oee)}</b> = availability "
+                     f"{_percent(account.availability)} &times; performance "
+                     f"{_percent(account.performance)} &times; quality "
+                     f"{_percent(account.quality)}</p>")
+        parts.append(_bar("all", account))
+        shown = [(shift, own) for shift, own in zip(result.shifts, result.by_shift[a], strict=True)
+                 if own.production_seconds > 0.0]
+        for shift, own in shown[-_SHIFTS_LIMIT:]:
+            parts.append(_bar(f"{shift.name}, {_day(shift.start_ns)}", own))
+        if len(shown) > _SHIFTS_LIMIT:
+            parts.append(f"<p class=note>The last {_SHIFTS_LIMIT} of {len(shown)} shifts.</p>")
+        parts.append("<table><tr><th>loss<th>time<th>parts<th>energy<th>money<th>lowers</tr>")
+        for loss in account.losses(result.prices):
+            parts.append(
+                f"<tr><td>{_WORDS[loss.heading][0]}<td>{_minutes(loss.seconds)}"
+                f"<td>{_amount(loss.parts)}<td>{_amount(loss.energy)} {escape(unit)}"
+                f"<td>{_amount(loss.money) if loss.money else ''}<td>{loss.factor}</tr>")
+        parts.append("</table>")
+        if name in result.how:
+            parts.append(f"<p class=note>States: {escape(result.how[name])}</p>")
+        own = result.findings[(result.findings["asset"] == a) & (result.findings["firing"] == 1)]
+        if own.size:
+            parts.append("<ul>")
+            parts += [f"<li>{escape(_finding(row))}" for row in own[:50]]
+            parts.append("</ul>")
+    parts.append("<h2>Definitions</h2><ul class=note>")
+    parts += [f"<li>{escape(text.format(minutes=result.minutes))}" for text in ledger.DEFINITIONS]
+    parts.append("</ul></html>\n")
+    return "\n".join(parts)
+
+
+def _bar(label: str, account: ledger.Account) -> str:
+    wall = max(account.wall_seconds, 1e-9)
+    pieces = "".join(
+        f"<i style='width:{100.0 * seconds / wall:.3f}%;background:{_WORDS[heading][1]}' "
+        f"title='{_WORDS[heading][0]} {_minutes(seconds)}'></i>"
+        for heading, ns in zip(ledger.HEADINGS, account.booked_ns, strict=True)
+        if (seconds := int(ns) / 1e9) > 0.0)
+    return (f"<div class=row><span>{escape(short(label))}</span><div class=bar>{pieces}</div>"
+            f"<span>{_percent(account.oee)}</span></div>")
+
+
+def _loss(loss: ledger.Loss, unit: str) -> list[str]:
+    found = [f"{_WORDS[loss.heading][0]} {_minutes(loss.seconds)}"]
+    if loss.parts == loss.parts and loss.parts:
+        found.append(f"{_amount(loss.parts)} parts")
+    if loss.energy:
+        found.append(f"{_amount(loss.energy)} {printable(unit)}")
+    if loss.money:
+        found.append(f"{_amount(loss.money)} in money")
+    return found
+
+
+def _finding(row: Any) -> str:
+    """One sentence for one finding."""
+    kind = inefficiency.KINDS[row["kind"]]
+    expected, actual = float(row["expected"]), float(row["actual"])
+    when = _day(int(row["since_ns"]), "m")
+    if kind == "slow_cycle":
+        return (f"cycles slower since {when}: {actual:.4g} s, usually {expected:.4g} s "
+                f"({_change(actual, expected)})")
+    if kind == "energy_per_part":
+        return (f"more energy per part since {when}: {actual:.4g}, usually {expected:.4g} "
+                f"({_change(actual, expected)})")
+    what = "cycles with a short stop" if kind == "micro_stops" else "rejects"
+    return f"more {what} since {when}: {_percent(actual)}, usually {_percent(expected)}"
+
+
+def _change(actual: float, expected: float) -> str:
+    return f"{actual / expected - 1.0:+.1%}".replace("%", " %")
+
+
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{100.0 * share:.1f} %"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60.0:,.1f} min"
+
+
+def _amount(value: float) -> str:
+    return "-" if value != value else f"{value:,.1f}"
+
+
+def _day(time_ns: int, precision: str = "D") -> str:
+    text = str(np.datetime64(time_ns, "ns").astype(f"datetime64[{precision}]"))
+    return text.replace("T", " ") + (" UTC" if precision != "D" else "")

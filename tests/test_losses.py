@@ -1,0 +1,148 @@
+"""``andon losses``: a simulated line's losses as they were, other inputs, and what is refused."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streams import losses
+from streams.errors import UsageError
+from streams.simulate import TWO_SHIFTS, Injection, LineConfig, default_stations, write_recording
+
+HOURS = 13
+PLAN = """
+[[shift]]
+name = "early"
+start = "06:00"
+end = "14:00"
+breaks = ["09:00-09:15", "11:30-12:00"]
+[[shift]]
+name = "late"
+start = "14:00"
+end = "22:00"
+breaks = ["16:30-16:45", "19:00-19:30"]
+"""
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line")
+    config = LineConfig(default_stations(5), shifts=TWO_SHIFTS, seed=4,
+                        duration_seconds=HOURS * 3600.0)
+    injections = (Injection("slow_cycle", 1, 25_000.0, 18_000.0, 0.03),
+                  Injection("micro_stops", 3, 25_000.0, 18_000.0, 12.0))
+    write_recording(config, injections, folder / "line.parquet", folder / "truth.json", None)
+    (folder / "plan.toml").write_text(PLAN)
+    return folder
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    losses.add_arguments(parser)
+    return losses.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def result(out: Path) -> dict:
+    return json.loads((out / "losses.json").read_text())
+
+
+def test_the_simulated_line_is_booked_as_it_was(
+    line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [station.name for station in default_stations(5)]
+    code = run(line / "line.parquet", "--calendar", line / "plan.toml", "--line", ",".join(names),
+               "--out", tmp_path, "--price-per-hour", 60)
+    assert code == 0
+    truth = json.loads((line / "truth.json").read_text())["booked"]
+    found = result(tmp_path)
+    for name in names:
+        booked = found["assets"][name]["booked_seconds"]
+        assert sum(booked.values()) == HOURS * 3600.0
+        for heading, seconds in truth[name].items():
+            if heading not in ("at_rate", "slow"):
+                # A row a second: each of some hundred transitions is known to half a second.
+                assert booked[heading] == pytest.approx(seconds, rel=0.01, abs=10.0), heading
+        shifts = found["assets"][name]["shifts"]
+        assert [shift["name"] for shift in shifts] == ["early", "late"]
+        whole = sum(sum(s["booked_seconds"].values()) for s in shifts)
+        assert whole == pytest.approx(HOURS * 3600.0)
+    kinds = {(name, f["kind"]) for name in names for f in found["assets"][name]["findings"]}
+    assert ("mill-2", "slow_cycle") in kinds
+    assert ("assembly-4", "micro_stops") in kinds
+    assert {name for name, _ in kinds} <= {"mill-2", "assembly-4"}
+    said = capsys.readouterr().out
+    assert "OEE" in said
+    assert "cycles slower since" in said
+    text = (tmp_path / "losses.html").read_text()
+    assert "http" not in text
+    assert "availability = " in text
+
+
+def table(path: Path, seconds: np.ndarray, columns: dict[str, np.ndarray]) -> Path:
+    lines = ["time," + ",".join(columns)]
+    start = np.datetime64("2026-03-02T06:00:00")
+    for i, second in enumerate(seconds):
+        cells = ",".join(f"{column[i]:g}" for column in columns.values())
+        lines.append(f"{start + np.timedelta64(int(second), 's')}Z,{cells}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_parts_per_row_and_a_nominal_that_is_given(tmp_path: Path) -> None:
+    made = np.array([5.0] * 20 + [0.0] * 4 + [5.0] * 20 + [4.0] * 3)
+    path = table(tmp_path / "press.csv", np.arange(made.size) * 300, {"items": made})
+    assert run(path, "--parts-per-row", "items", "--cycle-seconds", 60, "--out", tmp_path) == 0
+    booked = result(tmp_path)["assets"]["press"]["booked_seconds"]
+    assert sum(booked.values()) == (made.size - 1) * 300  # the last row ends the last interval
+    assert booked["stop"] == pytest.approx(1200.0, abs=120.0)
+    assert booked["at_rate"] == pytest.approx(float(made.sum()) * 60.0, abs=400.0)
+
+
+def test_running_is_guessed_from_power_and_the_guess_is_told(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    running = np.repeat([True, False, True, False, True], [400, 100, 600, 20, 300])
+    power = np.where(running, 8.0, 1.0) + generator.normal(0.0, 0.2, running.size)
+    path = table(tmp_path / "pump.csv", np.arange(running.size) * 10, {"power_kw": power})
+    assert run(path, "--out", tmp_path) == 0
+    found = result(tmp_path)
+    assert "confidence" in found["found"]["pump"]
+    booked = found["assets"]["pump"]["booked_seconds"]
+    assert booked["stop"] == pytest.approx(1000.0, abs=60.0)
+    assert booked["micro_stop"] == pytest.approx(200.0, abs=60.0)
+    assert booked["at_rate"] == pytest.approx(13_000.0, abs=120.0)
+    energy = found["assets"]["pump"]["energy"]
+    assert energy == pytest.approx(float(power.sum()) * 10 / 3600, rel=0.01)
+
+
+def test_a_long_table_is_one_row_per_time(tmp_path: Path) -> None:
+    lines = ["timestamp,asset,sensor,value"]
+    for i in range(1200):
+        at = f"2026-03-02T06:{i // 60:02d}:{i % 60:02d}Z"
+        lines.append(f"{at},mill,state,{6 if i % 200 < 180 else 11}")
+        lines.append(f"{at},mill,parts_count,{i // 30}")
+    path = tmp_path / "long.csv"
+    path.write_text("\n".join(lines) + "\n")
+    assert run(path, "--out", tmp_path) == 0
+    booked = result(tmp_path)["assets"]["mill"]["booked_seconds"]
+    assert booked["micro_stop"] == 120.0
+    assert sum(booked.values()) == 1200.0
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--state-column", "nonsense"], "nonsense"),
+    (["--states", "1=dancing"], "dancing"),
+    (["--cycle-seconds", "fast"], "fast"),
+    (["--cycle-seconds", "other=30"], "other"),
+    (["--line", "a,b"], "no asset 'a'"),
+    (["--budget", "often"], "often"),
+    (["--parts-column", ""], "no column tells"),
+])
+def test_what_cannot_be_is_said(tmp_path: Path, arguments: list[str], says: str) -> None:
+    column = "temperature" if says == "no column tells" else "state"
+    path = table(tmp_path / "m.csv", np.arange(50), {column: np.full(50, 6.0)})
+    with pytest.raises(UsageError, match=says):
+        run(path, "--out", tmp_path, *arguments)
