@@ -151,9 +151,15 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("andon-out"), metavar="DIR",
                         help="where the alerts and the report go (default andon-out)")
     parser.add_argument("--seed", type=int, default=0, help="another shift (default 0)")
+    parser.add_argument("--kafka", metavar="HOST:PORT",
+                        help="through this broker and two workers, one of which is killed")
 
 
 def _demo(parsed: argparse.Namespace) -> int:
+    if parsed.kafka:
+        from streams import live_demo
+
+        return live_demo.demo(parsed.kafka, parsed.seed, sys.stdout, sys.stderr)
     from streams.demo import demo
 
     return demo(parsed.out, parsed.seed, sys.stdout, sys.stderr)
