@@ -210,6 +210,8 @@ def patiently(make: Callable[[], Made], say: Callable[[str], None],
             if "SaslAuthenticationFailed" in heard.last:
                 raise BrokerError(f"{what}: the broker refused our credentials") from None
             why = f" ({heard.last})" if heard.last else ""
+            if "socket disconnected" in heard.last:  # how a refusal over TLS mostly looks
+                why = " (the broker closes the connection: are protocol and credentials right?)"
             say(f"{what}: {type(error).__name__}: {error}{why}; trying again in about "
                 f"{pause:.0f} s")
         finally:
@@ -257,7 +259,7 @@ class _Heard(logging.Handler):
         text = record.getMessage()
         if "SaslAuthenticationFailed" in text:
             self.last = "SaslAuthenticationFailed"  # what follows are only its consequences
-        elif "Bootstrap failed" not in text and not self.last.startswith("Sasl"):
+        elif "onnection" in text and not self.last.startswith("Sasl"):
             self.last = text[-200:]
 
 
