@@ -23,6 +23,9 @@ from anomaly.registry import Registry
 
 #: Sensors listed in an alert's evidence; the rest are part of the sum but not named.
 CONTRIBUTION_LIMIT = 10
+#: Shares are whole multiples of 1/this, rounded down: a power of two, so that adding them up is
+#: exact in any order and never exceeds 1 by a last bit.
+_SHARE_STEPS = float(1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,11 @@ def _contributions(
         return ()
     tag = reference_tag[registry.table[a, : len(names)]]
     centre = np.where(tag["ready"] == 1, tag["centre"], math.nan)
+    share = np.floor(weight / whole * _SHARE_STEPS) / _SHARE_STEPS
     order = np.argsort(-weight, kind="stable")[:CONTRIBUTION_LIMIT]
     return tuple(
-        Contribution(names[c], float(weight[c] / whole), float(centre[c]), float(actual[c]))
-        for c in order.tolist() if weight[c] > 0
+        Contribution(names[c], float(share[c]), float(centre[c]), float(actual[c]))
+        for c in order.tolist() if share[c] > 0
     )
 
 
