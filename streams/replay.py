@@ -140,7 +140,7 @@ class _Session:
                          "a time that the recording lacks, and were not judged.")
         rejected = "; ".join(self.rejections.describe())
         found.append(f"Not usable as read: {rejected} (examples in rejected.jsonl)." if rejected
-                     else "Nothing was unusable as read.")
+                     else "Every time and number could be read.")
         if self.options.warm_up_rows and self.options.warm_up_rows > self.source.rows:
             found.append(f"The input ended within the warm-up of {self.options.warm_up_rows:,} "
                          "rows: nothing could be judged.")

@@ -308,3 +308,13 @@ def test_what_cannot_be_written_is_refused_before_anything_is(
             replay(ReplayOptions((recording,), **given),  # type: ignore[arg-type]
                    io.StringIO(), io.StringIO())
     assert not (tmp_path / "new").exists()
+
+
+def test_rows_refused_for_their_time_are_not_called_usable(tmp_path: Path) -> None:
+    path = tmp_path / "newest-first.csv"
+    lines = [f"2026-03-01T00:{minute:02}:00,{minute % 7}" for minute in range(50)]
+    path.write_text("\n".join(["time,heat", *reversed(lines)]) + "\n")
+    said, _ = run(tmp_path / "out", path)
+    assert "49 came too late" in said
+    assert "Nothing was unusable" not in said
+    assert "Every time and number could be read" in said
