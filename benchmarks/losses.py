@@ -1,0 +1,246 @@
+"""How soon is a small loss called, how often is it called for nothing, and do forecasts hold?
+
+Run: ``python -m benchmarks.losses [--data DIR] [--seeds 6] [--out FILE]``; one JSON object. Figures
+have permanent ids ``losses.<kind>.<background>.<size>``, each with the median delay in cycles, how
+many of how many were called, and false findings per machine-week before the change beside the
+promised one. Kinds are injected, seeded, at the middle of a healthy stretch:
+
+* backgrounds ``simulator`` (cycles of the simulated line), ``sme_cycles``, ``hrss``, ``genesis``,
+  ``ppd``: from recordings the *scatter* of a real cycle is taken (a robust relative residual with
+  its own order and tail, so its autocorrelation too), laid on a 76 s cycle;
+  A recording with fewer than 200 cycles (``hrss``, ``genesis``: some ten) gives only its count;
+  in ``ppd`` no cycle is told, a length of its early life stands for one;
+* nuisances (a product change, a start-up after a break) must stay quiet: machines that spoke;
+* ``losses.interval_coverage.<set>``: see ``benchmarks.timeleft``.
+
+That every second is booked as it was is a test (``tests/test_ledger.py``), not a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from anomaly import inefficiency
+from anomaly.batches import Float64
+from benchmarks import timeleft
+
+CYCLE_SECONDS = 76.0
+HEALTHY, CHANGED = 700, 400
+BUDGET_PER_WEEK = 1.0
+_WEEK_SECONDS = 604_800.0
+SIZES: dict[str, tuple[float, ...]] = {
+    "slow_cycle": (0.01, 0.02, 0.05, 0.10),
+    "micro_stops": (3.0, 6.0, 12.0),  # times as many
+    "energy_per_part": (0.005, 0.01, 0.02, 0.05),  # rise per day
+    "rejects": (2.0, 4.0),  # times as many
+}
+_FEWEST_CYCLES = 200
+_STOP_SHARE, _REJECT_SHARE = 0.02, 0.02
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print every figure as one JSON object."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANDON_DATA", default)))
+    parser.add_argument("--seeds", type=int, default=12, help="machines per figure")
+    parser.add_argument("--out", type=Path, help="write the result here too")
+    options = parser.parse_args(arguments)
+    found: dict[str, Any] = {}
+    for name, scatter in backgrounds(options.data).items():
+        found[f"losses.cycles.{name}"] = scatter.size
+        if scatter.size < _FEWEST_CYCLES:
+            continue
+        found[f"losses.scatter.{name}"] = {
+            "robust_deviation": round(_robust_deviation(scatter), 4),
+            "deviation": round(float(scatter.std()), 4),
+            "autocorrelation": round(float(np.corrcoef(scatter[1:], scatter[:-1])[0, 1]), 2),
+        }
+        for kind, sizes in SIZES.items():
+            for size in sizes:
+                key = f"losses.{kind}.{name}.{size:g}"
+                found[key] = delay(scatter, kind, size, options.seeds)
+        for nuisance in ("product_change", "start_up"):
+            found[f"losses.nuisance.{name}.{nuisance}"] = quiet(scatter, nuisance, options.seeds)
+    for name in timeleft.SETS:
+        if (options.data / name).is_dir():
+            for share in timeleft.LIMIT_SHARES:
+                result = timeleft.coverage(options.data, name, limit_share=share)
+                found[f"losses.interval_coverage.{name}.{share:g}"] = dataclasses.asdict(result)
+    text = json.dumps(found, indent=1)
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def backgrounds(data: Path) -> dict[str, Float64]:
+    """Relative scatter of healthy cycles, in their order: float64[n] around 0, by background."""
+    found = {"simulator": _simulated()}
+    readers = {"sme_cycles": _sme, "hrss": _hrss, "genesis": _genesis, "ppd": _ppd}
+    for name, read in readers.items():
+        if (data / name).is_dir():
+            found[name] = read(data / name)
+    return found
+
+
+def machines(scatter: Float64, seeds: int, count: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Cycles of so many machines: stretches of the scatter, healthy jams and rejects added."""
+    generator = np.random.default_rng(20_260_302)
+    shape = (seeds, count)
+    start = generator.integers(0, scatter.size, seeds)
+    place = (start[:, None] + np.arange(count)) % scatter.size
+    jam = (generator.random(shape) < _STOP_SHARE) * (0.3 + 3.0 * generator.random(shape))
+    other = (start[:, None] + scatter.size // 2 + np.arange(count)) % scatter.size
+    return {
+        "seconds": CYCLE_SECONDS * (1.0 + scatter[place] + jam),
+        "energy": 0.4 * (1.0 + scatter[other]),
+        "rejects": (generator.random(shape) < _REJECT_SHARE).astype(float),
+        "product": np.zeros(shape, np.int64),
+        "asset": np.repeat(np.arange(seeds), count).reshape(shape),
+    }
+
+
+def delay(scatter: Float64, kind: str, size: float, seeds: int) -> dict[str, Any]:
+    """Median cycles from the change to the call, k of n, false findings per week and promised."""
+    daily = kind == "energy_per_part"
+    after = 6 * round(86_400 / CYCLE_SECONDS) if daily else CHANGED
+    table = machines(scatter, seeds, HEALTHY + after)
+    generator = np.random.default_rng(7)
+    changed = slice(HEALTHY, None)
+    if kind == "slow_cycle":
+        table["seconds"][:, changed] *= 1.0 + size
+    elif kind == "micro_stops":
+        more = generator.random((seeds, after)) < (size - 1.0) * _STOP_SHARE
+        jam = more * (1.0 + 4.0 * generator.random(more.shape))
+        table["seconds"][:, changed] += CYCLE_SECONDS * jam
+    elif daily:
+        days = np.arange(after) * CYCLE_SECONDS / 86_400.0
+        table["energy"][:, changed] *= 1.0 + size * days
+    else:
+        more = generator.random((seeds, after)) < (size - 1.0) * _REJECT_SHARE
+        table["rejects"][:, changed] = np.maximum(table["rejects"][:, changed], more)
+    found = _judged(table)
+    place = found["row"] % (HEALTHY + after)
+    firing = found["firing"] == 1
+    delays = np.full(seeds, np.inf)
+    own = firing & (found["kind"] == inefficiency.KINDS.index(kind)) & (place >= HEALTHY)
+    np.minimum.at(delays, found["asset"][own], place[own] - HEALTHY + 1.0)
+    called = np.isfinite(delays)
+    weeks = seeds * (HEALTHY - inefficiency.Config().warm_up_cycles) * CYCLE_SECONDS / _WEEK_SECONDS
+    median = float(np.median(delays))
+    return {
+        "median_cycles": median if np.isfinite(median) else None,
+        "median_hours": round(median * CYCLE_SECONDS / 3600.0, 2) if np.isfinite(median) else None,
+        "called": f"{int(called.sum())}/{seeds}",
+        "false_findings": int((firing & (place < HEALTHY)).sum()),
+        "healthy_weeks": round(weeks, 2), "promised_per_week": BUDGET_PER_WEEK,
+    }
+
+
+def quiet(scatter: Float64, nuisance: str, seeds: int) -> str:
+    """How many machines said anything within 40 cycles of a healthy change."""
+    table = machines(scatter, seeds, HEALTHY + 40)
+    if nuisance == "product_change":
+        table["product"][:, HEALTHY:] = 1
+        table["seconds"][:, HEALTHY:] *= 1.1
+        table["energy"][:, HEALTHY:] *= 1.15
+    else:  # after a break of an hour: six slow, dear cycles with more rejects
+        table["seconds"][:, HEALTHY] += 3600.0
+        rise = 0.06 * np.exp(-np.arange(39) / 6.0)
+        table["seconds"][:, HEALTHY + 1 :] *= 1.0 + rise
+        table["energy"][:, HEALTHY + 1 :] *= 1.0 + rise
+    found = _judged(table)
+    late = (found["firing"] == 1) & (found["row"] % (HEALTHY + 40) >= HEALTHY)
+    return f"{np.unique(found['asset'][late]).size}/{seeds}"
+
+
+def _judged(table: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    config = inefficiency.Config()
+    state = inefficiency.allocate(config, len(table["asset"]))
+    time_ns = (np.cumsum(table["seconds"], axis=1) * 1e9).astype(np.int64)
+    return inefficiency.run(
+        config, state, BUDGET_PER_WEEK, table["asset"].ravel(), time_ns.ravel(),
+        table["product"].ravel(), table["seconds"].ravel(), table["energy"].ravel(),
+        table["rejects"].ravel())
+
+
+# -- scatter of real cycles -----------------------------------------------------------------------
+
+
+def _relative(values: Float64) -> Float64:
+    """Relative deviation from the median; single cycles off by over a fifth are stops, left out."""
+    kept = values[np.isfinite(values) & (values > 0.0)]
+    found = kept / np.median(kept) - 1.0
+    return np.asarray(found[np.abs(found) < 0.2], np.float64)
+
+
+def _robust_deviation(values: Float64) -> float:
+    low, high = np.quantile(values, (0.25, 0.75))
+    return float((high - low) / 1.349)
+
+
+def _simulated() -> Float64:
+    from streams.simulate import LineConfig, default_stations, simulate
+
+    config = LineConfig(default_stations(3), duration_seconds=48 * 3600.0, seed=11,
+                        row_interval_seconds=60.0)
+    cycles = np.concatenate([chunk.cycles for chunk in simulate(config)])
+    own = cycles[cycles["station"] == 1]
+    return _relative(own["work_scans"].astype(float))
+
+
+def _sme(folder: Path) -> Float64:
+    """Seconds per part from five-minute counts, in means of six rows: counts are coarse."""
+    table = pq.read_table(next(folder.glob("*.parquet")), columns=["asset", "items"])
+    asset, items = table.column("asset").to_numpy(), table.column("items").to_numpy()
+    parts = []
+    for number in np.unique(asset):
+        own = items[(asset == number) & (items > 0)].astype(float)
+        means = own[: own.size // 6 * 6].reshape(-1, 6).mean(axis=1)
+        parts.append(_relative(1.0 / means))
+    return np.concatenate(parts)
+
+
+def _hrss(folder: Path) -> Float64:
+    """Time between starts of the first belt's movement."""
+    table = pq.read_table(folder / "HRSS_normal_standard.parquet")
+    time = table.column("ts").to_numpy().astype(float)
+    return _relative(_periods(time, table.column("I_w_BLO_Weg").to_numpy().astype(float)))
+
+
+def _genesis(folder: Path) -> Float64:
+    """Time between arrivals at the fourth position."""
+    table = pq.read_table(folder / "Genesis_normal.parquet")
+    time = table.column("ts").to_numpy().astype(float)
+    reached = table.column("MotorData.Motor_Pos4reached").to_numpy().astype(float)
+    return _relative(_periods(time, reached))
+
+
+def _ppd(folder: Path) -> Float64:
+    """A length of the early life, as it stands: no cycle is told there."""
+    table = pq.read_table(folder / "C11.parquet", columns=["L_1"])
+    values = table.column("L_1").to_numpy().astype(float)
+    early = values[: values.size // 4]
+    return _relative(np.abs(early))
+
+
+def _periods(time: Float64, signal: Float64) -> Float64:
+    """Times between rises through the middle of the signal's range."""
+    middle = 0.5 * (np.nanmin(signal) + np.nanmax(signal))
+    up = (signal[1:] > middle) & (signal[:-1] <= middle)
+    return np.diff(time[1:][up])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
