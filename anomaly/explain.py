@@ -36,6 +36,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "left": ". Time left: about {p50}, between {p10} and {p90}",
         "ruled_out": ". Ruled out: frozen or missing sensor",
         "resolved": "{asset}: back to normal; the alert on {lead} that began {since} is over",
+        "gap_over": "{asset}: data arrive again; nothing had come since {since}",
         "stuck": "it repeats the same value", "silent": "it sends nothing",
         "and": " and ", "over": "longer than recorded history supports",
         "units": "s|min|h|days|weeks|months|years",
@@ -56,6 +57,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "left": ". Verbleibende Zeit: etwa {p50}, zwischen {p10} und {p90}",
         "ruled_out": ". Ausgeschlossen: eingefrorener oder fehlender Sensor",
         "resolved": "{asset}: wieder normal; der Alarm zu {lead}, der {since} begann, ist vorbei",
+        "gap_over": "{asset}: es kommen wieder Daten; seit {since} war nichts gekommen",
         "stuck": "er wiederholt denselben Wert", "silent": "er sendet nichts",
         "and": " und ", "over": "mehr als die Aufzeichnung belegt",
         "units": "s|min|h|Tagen|Wochen|Monaten|Jahren",
@@ -76,6 +78,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "left": ". Tiempo restante: unos {p50}, entre {p10} y {p90}",
         "ruled_out": ". Descartado: sensor congelado o ausente",
         "resolved": "{asset}: de nuevo normal; terminó la alerta sobre {lead} que empezó {since}",
+        "gap_over": "{asset}: vuelven a llegar datos; no llegaba nada desde {since}",
         "stuck": "repite el mismo valor", "silent": "no envía nada",
         "and": " y ", "over": "más de lo que avala el historial",
         "units": "s|min|h|días|semanas|meses|años",
@@ -96,6 +99,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "left": "。剩余时间约 {p50},介于 {p10} 与 {p90} 之间",
         "ruled_out": "。已排除:传感器卡死或缺失",
         "resolved": "{asset}:已恢复正常;{since} 开始的关于 {lead} 的警报已结束",
+        "gap_over": "{asset}:数据已恢复;自 {since} 起曾没有数据",
         "stuck": "数值一直不变", "silent": "没有发送数据",
         "and": "、", "over": "超出历史记录所能支持的时间",
         "units": "秒|分钟|小时|天|周|个月|年",
@@ -128,7 +132,8 @@ def sentence(
     lead = named[0] if named else "—"
     since = moment(onset_ns)
     if state == "resolved":
-        return words["resolved"].format(asset=asset, lead=lead, since=since) + "."
+        over = words["gap_over" if kind == "data_gap" else "resolved"]
+        return over.format(asset=asset, lead=lead, since=since) + "."
     text = words[kind].format(
         asset=asset, lead=lead, cause=words.get(cause, cause), gap=span(gap_seconds, language)
     )

@@ -56,3 +56,11 @@ def test_spans(seconds: float, text: str) -> None:
 )
 def test_quantities(value: float, text: str) -> None:
     assert quantity(value) == text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_end_of_a_gap_names_no_sensor(language: str) -> None:
+    text = sentence(language, "data_gap", "resolved", "press", 0, math.nan, ())
+    assert "press" in text
+    assert "1970-01-01" in text
+    assert "—" not in text
