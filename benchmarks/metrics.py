@@ -21,7 +21,8 @@ from anomaly.batches import reading_batch
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import exposition
-from streams.telemetry import MetricsSettings, Telemetry
+from streams.metrics_settings import MetricsSettings
+from streams.telemetry import Telemetry
 
 SERIES = 100_000
 ROUNDS = 7

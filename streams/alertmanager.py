@@ -29,6 +29,7 @@ from anomaly.monitor import Monitor
 from streams.alarm_performance import source_of
 from streams.codec import Batch
 from streams.errors import SettingsError
+from streams.metrics_settings import AlertmanagerSettings
 
 #: Resolved alerts are sent this long, as Alertmanager asks of its clients.
 RESOLVED_SECONDS = 300.0
@@ -43,35 +44,6 @@ _PATH = "/api/v2/alerts"
 
 Key = tuple[str, str, str, str]
 """Asset, kind, sensor, severity: what becomes labels, and so Alertmanager's identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertmanagerSettings:
-    """Where alerts are pushed to, if anywhere."""
-
-    urls: tuple[str, ...] = ()
-    """Every Alertmanager of a cluster by itself, never a balancer before it; empty = none."""
-    resend_seconds: float = 60.0
-    """Time between two sendings of a firing alert; its end is four times as far away."""
-    timeout_seconds: float = 5.0
-    external_url: str = ""
-    """Where a person who follows the alert's link should arrive; empty = no link."""
-    ca_file: str = ""
-    """PEM of the authority that signed the Alertmanagers' certificates; empty = the system's."""
-    username: str = ""
-    password_file: str = ""
-    """File with the password of basic authentication and nothing else."""
-
-    def __post_init__(self) -> None:
-        for url in self.urls:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError("urls: must start with http:// or https://")
-        if not 0.1 <= self.resend_seconds <= 3600:
-            raise ValueError("resend_seconds: must be between 0.1 and 3600")
-        if not 0.1 <= self.timeout_seconds <= 300:
-            raise ValueError("timeout_seconds: must be between 0.1 and 300")
-        if bool(self.username) != bool(self.password_file):
-            raise ValueError("username: username and password_file go together")
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ import time
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from streams.asset_board import CONDITIONS, TRUSTED, AssetBoard, Records
 from streams.codec import Batch
 from streams.exposition import Labels, family
 from streams.metric_families import STAGE_BOUNDS_SECONDS, TOTALS, Progress, Service
+from streams.metrics_settings import MetricsSettings
 
 if typing.TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -46,31 +46,6 @@ _VIEW_NS = 10 * 10**9
 _RATE_SECONDS = 86_400.0
 _MACHINE_FREE = frozenset({"sensor_fault", "data_gap"})
 _SEVERITIES = {"high": 0, "medium": 1, "low": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsSettings:
-    """What ``/metrics`` shows, and how much of it."""
-
-    asset_limit: int = 10_000
-    """Assets with series of their own; the rest are summed up as "other"."""
-    alert_limit: int = 1000
-    """Open alerts with series of their own, the most severe first."""
-    sensor_limit: int = 2000
-    """Sensors whose value and band are shown: those of assets in alert, and ``sensors``."""
-    sensors: tuple[str, ...] = ()
-    """``asset/sensor`` with ``*``: shown although there is no alert."""
-    linger_seconds: float = 900.0
-    """A sensor stays in view this long after its alert, so that a graph shows the recovery."""
-    web_config: str = ""
-    """File with TLS and basic authentication, in the form of the Prometheus exporters."""
-
-    def __post_init__(self) -> None:
-        for name in ("asset_limit", "alert_limit", "sensor_limit"):
-            if not 1 <= getattr(self, name) <= 10_000_000:
-                raise ValueError(f"{name}: must be between 1 and 10000000")
-        if not 0 <= self.linger_seconds <= 604_800:
-            raise ValueError("linger_seconds: must be between 0 and 604800")
 
 
 class Telemetry:

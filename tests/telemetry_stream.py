@@ -10,7 +10,8 @@ from anomaly import config
 from anomaly.batches import Float64, Outcome, ReadingBatch, reading_batch
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
-from streams.telemetry import MetricsSettings, Telemetry
+from streams.metrics_settings import MetricsSettings
+from streams.telemetry import Telemetry
 
 ASSETS = ("press", "saw", "oven")
 SENSORS = ("speed", "power", "torque")

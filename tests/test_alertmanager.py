@@ -16,7 +16,8 @@ import pytest
 
 from anomaly.batches import Alert, Contribution
 from streams import alertmanager
-from streams.alertmanager import AlertmanagerPush, AlertmanagerSettings
+from streams.alertmanager import AlertmanagerPush
+from streams.metrics_settings import AlertmanagerSettings
 from tests.prometheus_tools import alertmanager as running_alertmanager
 from tests.prometheus_tools import fetch, wait_for
 

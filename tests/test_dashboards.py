@@ -25,7 +25,8 @@ import pytest
 
 from anomaly.batches import Alert
 from streams.metric_families import TOTALS, Service
-from streams.telemetry import MetricsSettings, Telemetry
+from streams.metrics_settings import MetricsSettings
+from streams.telemetry import Telemetry
 from streams.webserver import Answer, WebServer
 from tests.prometheus_tools import fetch, prometheus, query, query_range, wait_for
 from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, Line
