@@ -123,7 +123,7 @@ def test_an_event_without_rows_in_its_window_counts_as_missed() -> None:
     assert event.last_row < event.first_row
     (outcome,) = judge_events(_case([event]), _verdict(recording, (140, 160)))
     assert not outcome.hit
-    assert outcome.chance == 0.0
+    assert outcome.chance_on_machine == 0.0
 
 
 def test_chance_is_what_random_alerts_hit() -> None:
@@ -135,7 +135,8 @@ def test_chance_is_what_random_alerts_hit() -> None:
     random = np.random.default_rng(3)
     thrown = random.integers(30, _ROWS, (200_000, 5))
     hit = ((thrown >= 100) & (thrown <= 133)).any(axis=1).mean()
-    assert outcome.chance == pytest.approx(hit, abs=0.005)
+    assert outcome.chance_on_machine == pytest.approx(hit, abs=0.005)
+    assert (outcome.window_rows, outcome.machine_rows, outcome.machine_alerts) == (34, 170, 5)
 
 
 def test_the_promise_is_time_over_budget() -> None:

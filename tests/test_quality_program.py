@@ -48,8 +48,10 @@ def test_headline_judges_any_method(folder: Path) -> None:
     assert report.value("Q-EVENT-CMAPSS-R") == 1.0
     assert report.value("Q-EVENT-CMAPSS-LEAD") == pytest.approx(20 * 60.48)
     assert report.value("Q-EVENT-SKAB-R") == 0.0
-    # The fleet's machines each fired once; 91 of a machine's rows lie in its window.
-    assert 0.5 < report.value("Q-EVENT-CMAPSS-CHANCE") < 0.8
+    # Six alerts; a window of 91 of the fleet's 944 rows behind its warm-up.
+    assert report.value("Q-EVENT-CMAPSS-CHANCE") == pytest.approx(1 - (1 - 91 / 944) ** 6)
+    # On its own machine each of the six had a window of 91 in at most 185 rows.
+    assert report.value("Q-EVENT-MEAN-CHANCE-MACHINE") > report.value("Q-EVENT-MEAN-CHANCE")
     # The healthy files end healthy: the cheat's alerts there are false.
     assert report.value("Q-FALSE-SKAB-ROWS") == pytest.approx(1e4 / 595)
     assert "Q-PROMISE-RATIO" in report.markdown()

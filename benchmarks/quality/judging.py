@@ -5,7 +5,9 @@
 * An alert already open when a window begins is never a hit for that window, and a false alarm only
   if it began on healthy rows.
 * False alarms are alerts that began on healthy rows; nothing else is one.
-* Chance is what as many alerts, thrown at random over the machine's rows after warm-up, would hit.
+* Chance is what as many alerts, thrown at random over the rows after warm-up, would hit: over all
+  of a set's rows, at the set's own alert rate, and, stricter, over the rows of the machine that
+  raised them.
 """
 
 from __future__ import annotations
@@ -34,8 +36,12 @@ class EventOutcome:
         Lead time before the failure, or delay after the window's start; NaN where missed.
     is_lead : bool
         Whether the merit is a lead time.
-    chance : float
-        Probability that as many alerts at random rows would have hit.
+    window_rows : int
+        Rows of the machine after warm-up in which an alert would have hit.
+    machine_rows : int
+        Rows of the machine after warm-up.
+    machine_alerts : int
+        Alerts on the machine after warm-up.
     """
 
     recording: str
@@ -43,7 +49,14 @@ class EventOutcome:
     hit: bool
     merit_seconds: float
     is_lead: bool
-    chance: float
+    window_rows: int
+    machine_rows: int
+    machine_alerts: int
+
+    @property
+    def chance_on_machine(self) -> float:
+        """Probability that the machine's alerts, at random rows of it, would have hit."""
+        return chance(self.window_rows, self.machine_rows, self.machine_alerts)
 
 
 @dataclass(frozen=True)
@@ -87,16 +100,19 @@ def judge_events(case: Case, verdict: Verdict) -> list[EventOutcome]:
             first_ns = int(recording.time_ns[inside.min()])
             merit = (event.reference_ns - first_ns) / NANOSECONDS
             merit = merit if event.is_failure else -merit
+        rows = np.flatnonzero(recording.asset == event.asset)
+        rows = rows[rows >= case.warm_up_rows]
+        in_window = (rows >= event.first_row) & (rows <= event.last_row)
         outcomes.append(
             EventOutcome(
-                recording.name,
-                event.asset,
-                hit,
-                merit,
-                event.is_failure,
-                _chance(
-                    case, event.asset, event.first_row, event.last_row, int(np.count_nonzero(mine))
-                ),
+                recording=recording.name,
+                asset=event.asset,
+                hit=hit,
+                merit_seconds=merit,
+                is_lead=event.is_failure,
+                window_rows=int(np.count_nonzero(in_window)),
+                machine_rows=int(rows.size),
+                machine_alerts=int(np.count_nonzero(mine)),
             )
         )
     return outcomes
@@ -123,11 +139,8 @@ def promised(weeks: float, budget: str) -> float:
     return weeks * WEEK_SECONDS / budget_seconds(budget)
 
 
-def _chance(case: Case, asset: int, first_row: int, last_row: int, alert_count: int) -> float:
-    """1 − (1 − w/T)^k for k alerts, a window of w rows and T rows of the machine after warm-up."""
-    rows = np.flatnonzero(case.recording.asset == asset)
-    rows = rows[rows >= case.warm_up_rows]
-    if not rows.size or not alert_count:
+def chance(window_rows: int, rows: int, alert_count: int) -> float:
+    """1 − (1 − w/T)^k: what k alerts at random among T rows have in a window of w of them."""
+    if not rows:
         return 0.0
-    share = float(np.count_nonzero((rows >= first_row) & (rows <= last_row))) / rows.size
-    return float(1.0 - (1.0 - share) ** alert_count)
+    return float(1.0 - (1.0 - window_rows / rows) ** alert_count)

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.quality.bootstrap import Group, means
 from benchmarks.quality.datasets import ALL_SETS, HEADLINE_SETS
-from benchmarks.quality.judging import EventOutcome, ExposureOutcome, promised
+from benchmarks.quality.judging import EventOutcome, ExposureOutcome, chance, promised
 from benchmarks.quality.outcomes import CURVE_BUDGETS, MAIN_BUDGET, CaseOutcome
 from benchmarks.quality.recordings import ROW_SECONDS_WITHOUT_CLOCK
 from benchmarks.quality.records import record_rows
@@ -32,34 +32,50 @@ def event_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
     """Event recall, recall by chance, median lead or delay, set by set, and means over sets."""
     rows = []
     events_of = {}
+    chances_of = {}
     for name in ALL_SETS:
         events = events_at(outcomes, name, MAIN_BUDGET)
         if not events:
             continue
         events_of[name] = events
+        chances_of[name] = _chances(outcomes, name, MAIN_BUDGET)
         short = SHORT[name]
         count = f"{sum(event.hit for event in events)}/{len(events)}"
         words = f"{name}: event recall at {MAIN_BUDGET}"
-        chance = float(np.mean([event.chance for event in events]))
+        by_chance = float(np.mean(chances_of[name]))
         rows += [
             ratio_row(f"Q-EVENT-{short}-R", words, [_hits(events)], count),
-            Row(f"Q-EVENT-{short}-CHANCE", f"{name}: recall by chance", chance),
+            Row(f"Q-EVENT-{short}-CHANCE", f"{name}: recall by chance", by_chance),
             _merit_row(name, events),
         ]
     for suffix, words, members in (
         ("MEAN", "mean over the headline sets", HEADLINE_SETS),
         ("ALL", "mean over all sets with events", ALL_SETS),
     ):
-        present = [events_of[name] for name in members if name in events_of]
+        present = [name for name in members if name in events_of]
         if len(present) < 2:
             continue
         count = f"{len(present)} sets"
-        by_chance = [means([event.chance for event in events]) for events in present]
-        gains = [means([event.hit - event.chance for event in events]) for events in present]
-        recall = [_hits(events) for events in present]
+        recall = [_hits(events_of[name]) for name in present]
+        by_chance_of = [means(chances_of[name]) for name in present]
+        on_machine = [
+            means([event.chance_on_machine for event in events_of[name]]) for name in present
+        ]
+        gains = [
+            means([hit - luck for (hit, _), (luck, _) in zip(*pair, strict=True)])
+            for pair in zip(recall, by_chance_of, strict=True)
+        ]
         rows += [
             ratio_row(f"Q-EVENT-{suffix}-R", f"event recall, {words}", recall, count),
-            ratio_row(f"Q-EVENT-{suffix}-CHANCE", f"recall by chance, {words}", by_chance, count),
+            ratio_row(
+                f"Q-EVENT-{suffix}-CHANCE", f"recall by chance, {words}", by_chance_of, count
+            ),
+            ratio_row(
+                f"Q-EVENT-{suffix}-CHANCE-MACHINE",
+                f"the same, each machine's alerts thrown on itself, {words}",
+                on_machine,
+                count,
+            ),
             ratio_row(f"Q-EVENT-{suffix}-GAIN", f"recall above chance, {words}", gains, count),
         ]
     return rows
@@ -108,11 +124,10 @@ def curve_rows(outcomes: Sequence[CaseOutcome]) -> list[Row]:
 
 
 def events_at(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[EventOutcome]:
-    """Events of a set under a budget; of TSB-AD-U only the evaluation list's."""
+    """Events of a set under a budget."""
     return [
         event
-        for outcome in outcomes
-        if outcome.set_name == name and budget in outcome.budgets and outcome.part in ("", "eva")
+        for outcome in _counted(outcomes, name, budget)
         for event in outcome.budgets[budget].events
     ]
 
@@ -124,6 +139,27 @@ def exposure_at(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list
         for outcome in outcomes
         if outcome.set_name == name and budget in outcome.budgets
         for unit in outcome.budgets[budget].exposure
+    ]
+
+
+def _counted(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[CaseOutcome]:
+    """Recordings of a set whose alerts count; of TSB-AD-U only the evaluation list's."""
+    return [
+        outcome
+        for outcome in outcomes
+        if outcome.set_name == name and budget in outcome.budgets and outcome.part in ("", "eva")
+    ]
+
+
+def _chances(outcomes: Sequence[CaseOutcome], name: str, budget: str) -> list[float]:
+    """Per event, what the set's alerts would hit if thrown at random over all its rows."""
+    counted = _counted(outcomes, name, budget)
+    alerts = sum(len(outcome.budgets[budget].alerts) for outcome in counted)
+    rows = sum(outcome.rows - outcome.warm_up_rows for outcome in counted)
+    return [
+        chance(event.window_rows, rows, alerts)
+        for outcome in counted
+        for event in outcome.budgets[budget].events
     ]
 
 
