@@ -279,6 +279,7 @@ def _freeze_mean(chart: Record, column: Float64, shift: float, below: float) -> 
     ordered = np.sort(values)
     quarter = values.size // 4
     scale = (ordered[values.size - 1 - quarter] - ordered[quarter]) / 1.349
+    scale = max(scale, 0.5 * values.std())  # coarse counts: most values may be the same
     held = np.minimum(np.maximum(values, centre - _CLIP * scale), centre + _CLIP * scale)
     batches = held.size // _BATCH
     means = np.empty(batches)
@@ -287,6 +288,11 @@ def _freeze_mean(chart: Record, column: Float64, shift: float, below: float) -> 
     if batches >= 4:
         spread = np.sqrt(_BATCH * ((means - means.mean()) ** 2).sum() / (batches - 1))
         scale = max(scale, spread)
+    # Ten batches know little; neighbours tell more of a memory that fades (as an AR(1) does).
+    off = held - held.mean()
+    memory = (off[1:] * off[:-1]).sum() / max((off * off).sum(), 1e-300)
+    if memory > 2.0 / np.sqrt(values.size):
+        scale = max(scale, held.std() * np.sqrt((1.0 + memory) / max(1.0 - memory, 0.02)))
     scale = max(scale, 1e-3 * abs(centre), 1e-300)
     # The centre itself is known to a deviation / sqrt(n) only: one such error is forgiven.
     chart["centre"] = centre + scale / np.sqrt(values.size)
