@@ -177,6 +177,18 @@ def _simulate(parsed: argparse.Namespace) -> int:
     return simulate.run(parsed)
 
 
+def _losses_arguments(parser: argparse.ArgumentParser) -> None:
+    from streams import losses
+
+    losses.add_arguments(parser)
+
+
+def _losses(parsed: argparse.Namespace) -> int:
+    from streams import losses
+
+    return losses.run(parsed)
+
+
 def _lint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, TOML")
 
@@ -224,6 +236,8 @@ COMMANDS = {
                     _demo_arguments, _demo),
     "simulate": Command("write a simulated recording, with faults if wanted",
                         _simulate_arguments, _simulate),
+    "losses": Command("book every second of recordings: losses, OEE, what got worse",
+                      _losses_arguments, _losses),
     "lint": Command("check settings without connecting to anything",
                     _lint_arguments, _lint),
     "run": Command("watch a Kafka topic and raise alerts, exactly once",
