@@ -57,8 +57,8 @@ CLAIM_PER_ROW = 30.0
 CLAIM_ROWS = 1e4
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
-#: Weight of a row in the recent mean: about the last twenty rows, as an operator's eye does.
-RECENT_WEIGHT = 0.1
+#: Weight of a row in the recent mean: the last few rows, so that a jump is told as one.
+RECENT_WEIGHT = 0.5
 
 ASSET = np.dtype([
     ("state", np.int64),
@@ -70,6 +70,7 @@ ASSET = np.dtype([
     ("recent", np.float64),     # exponentially weighted level
     ("recent_fast", np.float64),
     ("known", np.float64),      # level already told to the operator; 0 = none
+    ("close", np.int8),         # 1 = the case ends with the next row (re-baseline)
     ("lead", np.int64),         # detector that led when the alert went pending
 ])
 TAG = np.dtype([
@@ -146,16 +147,27 @@ def step(
     oddness in linear units, compared with themselves only), ``lead`` (detector with the largest
     part), ``evidence float64[m, d]``, ``warm_up`` (the asset's warm-up rows), ``claim_s`` (rarest
     return period that the history supports; 0 = muted). Outputs: ``alert int8[m]``; per transition
-    what :class:`Moved` says. A row moves three times at most (resolved, pending, firing).
+    what :class:`Moved` says. A row moves four times at most (closed by a re-baseline, then
+    resolved, pending, firing).
     """
     state = asset_state["state"]
     moved = 0
     for r in range(start, asset.size):
-        if moved + 3 > moved_row.size:
+        if moved + 4 > moved_row.size:
             return r, moved
         a = asset[r]
         _remember(tag_state, table, a, x, evidence, r)
         limit_s = min(threshold_s, claim_s[r])
+        if asset_state["close"][a] == 1:
+            asset_state["close"][a] = 0
+            asset_state["state"][a] = INACTIVE
+            asset_state["known"][a] = 0.0
+            moved_row[moved] = r
+            moved_to[moved] = TO_RESOLVED
+            moved_onset[moved] = asset_state["onset_ns"][a]
+            moved_lead[moved] = asset_state["lead"][a]
+            _tell(tag_state, table, a, moved_evidence[moved], moved_actual[moved])
+            moved += 1
         if level[r] == level[r] and limit_s > 0.0:
             odd = period_s[r] >= limit_s * HYSTERESIS
             _follow(asset_state, a, odd, level[r], fast[r], off_delay_rows)

@@ -97,7 +97,7 @@ def sensor_alerts(
                 voice, a, "sensor_fault", "resolved", int(told[t]), now, math.nan, blamed)))
             told[t] = 0
         if after in ("stuck", "silent") and may_fire[row]:
-            told[t] = since
+            told[t] = since or 1  # 0 says that nothing was told
             made.append((row, _alert(
                 voice, a, "sensor_fault", "firing", since, now, math.nan, blamed, cause=after)))
     return made

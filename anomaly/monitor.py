@@ -128,6 +128,8 @@ class Monitor:
         state["ready"][asset] = 0
         state["warm_up"][asset] = min(self._new_warm_up, self._reference_rows)
         state["muted"][asset] = self._new_warm_up
+        case = self._state["alerts"]["asset"]
+        case["close"][asset] = case["state"][asset] != alerts.INACTIVE
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -235,7 +237,7 @@ class Monitor:
         made: list[tuple[int, Alert]] = []
         if waiting:
             warm = np.flatnonzero(phase == 0)
-            self._warm(_take(rows, warm), number[warm], judged, warm)
+            made += self._warm(_take(rows, warm), number[warm], judged, warm)
         if waiting < m:
             ready = np.flatnonzero(phase == 1)
             made += self._judge_ready(
@@ -252,7 +254,9 @@ class Monitor:
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
         return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
 
-    def _warm(self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64) -> None:
+    def _warm(
+        self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64
+    ) -> list[tuple[int, Alert]]:
         """Rows of assets whose reference does not stand yet: keep them, freeze where full."""
         state = self._state["reference"]
         table = self.registry.table
@@ -261,12 +265,16 @@ class Monitor:
         )
         score, _ = self._detect(rows)
         judged.detector_score[place] = score
-        judged.score[place] = self._score(rows, number, score, np.full(len(rows), np.nan))
+        unknown = np.full(len(rows), np.nan)
+        judged.score[place] = self._score(rows, number, score, unknown)
         self._state["warm_up"]["asset_score"][rows.asset, number] = score
         full = number + 1 >= state["asset"]["warm_up"][rows.asset]
         for a in rows.asset[full].tolist():
             if not state["asset"]["ready"][a]:
                 self._freeze(a)
+        moved = self._walk(rows, number, unknown, unknown, unknown,
+                           np.full(len(rows), -1, np.int64), np.zeros_like(rows.x))
+        return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, unknown)
 
     def _freeze(self, a: int) -> None:
         """The asset's warm-up is over: freeze every reference and fit the calibration."""

@@ -216,3 +216,19 @@ def test_slow_cycles_are_judged_as_rows() -> None:
     assert fired[0].contributions[0].sensor == "cycle_seconds"
     slow_since = START + int(ends[199] * 1e9)
     assert slow_since <= fired[0].time_ns <= slow_since + 20 * 36 * 10**9
+
+
+def test_maintenance_closes_the_open_case_and_warms_up_anew() -> None:
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    batch = wide(registry, ["press"], np.zeros(400, np.int64), [recording(1, 400)])
+    before, after = cut(batch, [900])
+    outcome = monitor.process(before)
+    fired = [alert for alert in outcome.alerts if alert.state == "firing"]
+    assert outcome.scores.alert[-1] == 1
+    monitor.rebaseline(0)
+    outcome = monitor.process(after)
+    assert [alert.state for alert in outcome.alerts] == ["resolved"]
+    assert outcome.alerts[0].id == fired[-1].id
+    assert not outcome.scores.alert.any()
+    assert monitor.conditions()[0].state == "warming"
