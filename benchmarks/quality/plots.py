@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.quality.datasets import ALL_SETS
 from benchmarks.quality.outcomes import CURVE_BUDGETS, MAIN_BUDGET, CaseOutcome
 from benchmarks.quality.recordings import ROW_SECONDS_WITHOUT_CLOCK
-from benchmarks.quality.results import Difference, Results
+from benchmarks.quality.results import Results, against_best
 from benchmarks.quality.rows import MARKS, SHORT
 from benchmarks.quality.tables import events_at
 
@@ -201,19 +201,15 @@ def records(results: Results) -> tuple[str, str] | None:
 
 
 def differences(results: Results) -> tuple[str, str] | None:
-    """The first method minus the best control, paired, with its interval."""
-    best: dict[str, tuple[float, Difference]] = {}
-    for one in results.differences:
-        if one.method != next(iter(results.rows)):
-            continue
-        mark = MARKS.get(one.id)
-        # The best control is the one that leaves the least gain.
-        worse = -one.value if mark is not None and mark.at_most else one.value
-        if one.id not in best or worse < best[one.id][0]:
-            best[one.id] = (worse, one)
-    if not best:
+    """The first method minus the best control where more is better, with its interval."""
+    method = next(iter(results.rows))
+    chosen = [
+        one
+        for one in against_best(results)
+        if one.method == method and not (one.id in MARKS and MARKS[one.id].at_most)
+    ]
+    if not chosen:
         return None
-    chosen = [pair[1] for pair in best.values()]
     scale = [100.0 if one.id.startswith("Q-NAB") else 1.0 for one in chosen]
     figure, axes = _figure(8.5, 0.4 * len(chosen) + 1.2)
     for place, (one, by) in enumerate(zip(chosen, scale, strict=True)):
@@ -224,7 +220,6 @@ def differences(results: Results) -> tuple[str, str] | None:
     axes.set_yticks(range(len(chosen)), [f"{one.id} − {one.control}" for one in chosen])
     axes.invert_yaxis()
     axes.set_xlabel("difference (NAB in hundredths)")
-    method = next(iter(results.rows))
     return f"{method} minus the best control, paired, 95 % interval.", _svg(figure)
 
 
@@ -252,7 +247,7 @@ def leads(outcomes: Mapping[str, Sequence[CaseOutcome]]) -> tuple[str, str] | No
         )
         axes.set_ylim(-0.3, 1.2)
         axes.set_yticks([])
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.05 * max(found) if found else 1.0)
         axes.set_title(
             f"{name}: lead, {unit}; {len(found)} of {count} warned of", fontsize=9, loc="left"
         )

@@ -175,12 +175,12 @@ def markdown(results: Results) -> str:
         lines.append("")
     if results.differences:
         lines += [
-            "### Differences, paired, 95 % interval",
+            "### Difference to the best control, paired, 95 % interval",
             "",
             "| id | difference | value |",
             "|---|---|---|",
         ]
-        for one in results.differences:
+        for one in against_best(results):
             text = f"{figure(one.value)} ({figure(one.low)} to {figure(one.high)})"
             lines.append(f"| {one.id} | {one.method} − {one.control} | {text} |")
         lines.append("")
@@ -189,6 +189,18 @@ def markdown(results: Results) -> str:
         lines.append(f"* {method} sees less: {stated}")
     lines += [f"* skipped, not in the data folder: {name}" for name in results.absent]
     return "\n".join(lines)
+
+
+def against_best(results: Results) -> list[Difference]:
+    """Of each method and figure the difference to the best control: the least gain."""
+    least: dict[tuple[str, str], tuple[float, Difference]] = {}
+    for one in results.differences:
+        mark = MARKS.get(one.id)
+        gain = -one.value if mark is not None and mark.at_most else one.value
+        place = (one.method, one.id)
+        if place not in least or gain < least[place][0]:
+            least[place] = (gain, one)
+    return [one for _, one in least.values()]
 
 
 def words(results: Results, row_id: str) -> str:
