@@ -43,11 +43,14 @@ class Stage:
         batch = reading_batch(*columns)
         before = [getattr(batch, name).tobytes() for name in ("asset", "time_ns", "value")]
         said = quality.run_screen(
-            self.config, self.state, self.registry.table, self.low, self.high, batch)
+            self.config, self.state, self.registry.table, self.low, self.high, batch
+        )
         assert before == [getattr(batch, n).tobytes() for n in ("asset", "time_ns", "value")]
         return [
-            (v, quality.REASONS[r], b) for v, r, b in zip(
-                said.value.tolist(), said.reason.tolist(), said.base.tolist(), strict=True)
+            (v, quality.REASONS[r], b)
+            for v, r, b in zip(
+                said.value.tolist(), said.reason.tolist(), said.base.tolist(), strict=True
+            )
         ]
 
     def watch(self, rows: Sequence[tuple[int, int, Sequence[float]]]) -> list[naive.Finding]:
@@ -55,20 +58,30 @@ class Stage:
         for k, row in enumerate(rows):
             x[k, : len(row[2])] = row[2]
         batch = RowBatch(
-            np.array([r[0] for r in rows], np.int64), np.array([r[1] for r in rows], np.int64), x,
-            np.arange(len(rows)))
+            np.array([r[0] for r in rows], np.int64),
+            np.array([r[1] for r in rows], np.int64),
+            x,
+            np.arange(len(rows)),
+        )
         before = x.tobytes()
         found = quality.run_watch(self.config, self.state, self.registry.table, batch)
         assert before == x.tobytes()
         column_of = {
             int(self.registry.table[a, c]): c
-            for a, names in enumerate(self.registry.sensors) for c in range(len(names))
+            for a, names in enumerate(self.registry.sensors)
+            for c in range(len(names))
         }
         return [
             (row, asset, column_of.get(tag, -1), quality.CONDITIONS[b], quality.CONDITIONS[c], ns)
             for row, asset, tag, b, c, ns in zip(
-                found.row.tolist(), found.asset.tolist(), found.tag.tolist(),
-                found.before.tolist(), found.after.tolist(), found.since_ns.tolist(), strict=True)
+                found.row.tolist(),
+                found.asset.tolist(),
+                found.tag.tolist(),
+                found.before.tolist(),
+                found.after.tolist(),
+                found.since_ns.tolist(),
+                strict=True,
+            )
         ]
 
     def conditions(self) -> dict[tuple[int, int], str]:
@@ -76,7 +89,8 @@ class Stage:
         assert codes.dtype == np.int8
         return {
             (a, c): quality.CONDITIONS[codes[self.registry.table[a, c]]]
-            for a, names in enumerate(self.registry.sensors) for c in range(len(names))
+            for a, names in enumerate(self.registry.sensors)
+            for c in range(len(names))
         }
 
     def copy(self) -> Stage:
@@ -120,8 +134,9 @@ def readings_of_three(draw: st.DrawFn) -> list[Reading]:
             home[a], clock[a] = clock[a], home[a]
         clock[a] += draw(st.sampled_from(STEPS)) * SECOND
         clock[a] = max(-(2**63), min(2**63 - 1, clock[a]))
-        made.append((a, draw(st.integers(0, WIDTHS[a] - 1)), clock[a],
-                     draw(st.sampled_from(VALUES))))
+        made.append(
+            (a, draw(st.integers(0, WIDTHS[a] - 1)), clock[a], draw(st.sampled_from(VALUES)))
+        )
     return made
 
 
@@ -166,16 +181,28 @@ def refused(seconds: Sequence[float], config: quality.Config | None = None) -> l
 
 
 def restarted(seconds: Sequence[float]) -> list[int]:
-    return [k for k, (_, _, base) in enumerate(Stage(quality.Config()).screen(at(seconds)))
-            if base == quality.RESTARTED]
+    return [
+        k
+        for k, (_, _, base) in enumerate(Stage(quality.Config()).screen(at(seconds)))
+        if base == quality.RESTARTED
+    ]
 
 
-@pytest.mark.parametrize("value, reason", [
-    (NAN, "missing"), (math.inf, "not_finite"), (-math.inf, "not_finite"), (1e308, "out_of_range"),
-    (-1e101, "out_of_range"), (1e100, "accepted"), (-0.0, "accepted"), (5e-324, "accepted"),
-])
+@pytest.mark.parametrize(
+    "value, reason",
+    [
+        (NAN, "missing"),
+        (math.inf, "not_finite"),
+        (-math.inf, "not_finite"),
+        (1e308, "out_of_range"),
+        (-1e101, "out_of_range"),
+        (1e100, "accepted"),
+        (-0.0, "accepted"),
+        (5e-324, "accepted"),
+    ],
+)
 def test_values_by_themselves(value: float, reason: str) -> None:
-    (clean, said, _), = Stage(quality.Config()).screen([(0, 0, 5, value)])
+    ((clean, said, _),) = Stage(quality.Config()).screen([(0, 0, 5, value)])
     assert said == reason
     assert same_bits(clean, value if reason == "accepted" else NAN)
 
@@ -198,8 +225,10 @@ def test_a_real_gap_costs_seven_rows_once_and_the_next_one_like_it_none() -> Non
     assert refused(times) == list(range(500, 507))
 
 
-@pytest.mark.parametrize("interval, gap", [
-    (1, 20 * 3_600), (60, DAY), (3_600, 40 * DAY), (DAY, 300 * DAY), (1e-3, 0.9 * DAY)])
+@pytest.mark.parametrize(
+    "interval, gap",
+    [(1, 20 * 3_600), (60, DAY), (3_600, 40 * DAY), (DAY, 300 * DAY), (1e-3, 0.9 * DAY)],
+)
 def test_gaps_that_are_usual_for_such_an_asset_cost_nothing(interval: float, gap: float) -> None:
     times = [k * interval for k in range(50)]
     assert refused(times + [times[-1] + gap + k * interval for k in range(20)]) == []
@@ -222,26 +251,41 @@ def test_single_late_readings_never_restart_the_clock() -> None:
 
 
 def test_times_beyond_what_can_be_subtracted_are_refused() -> None:
-    said = Stage(quality.Config()).screen(
-        [(0, 0, t, 1.0) for t in (0, -(2**63), 2**63 - 1, 1)])
+    said = Stage(quality.Config()).screen([(0, 0, t, 1.0) for t in (0, -(2**63), 2**63 - 1, 1)])
     assert [reason for _, reason, _ in said] == ["accepted", "bad_time", "bad_time", "accepted"]
 
 
 # -- rows ---------------------------------------------------------------------------------------
 
 SMALL = [
-    quality.Config(learn_rows=12, stuck_rows=4, stuck_seconds=0.0, silent_rows=2,
-                   silent_seconds=0.0, gap_seconds=5.0),
-    quality.Config(learn_rows=40, stuck_rows=8, stuck_seconds=20.0, silent_rows=3,
-                   silent_seconds=4.0, gap_seconds=0.0, overdue_seconds=30.0,
-                   false_findings_per_week=10.0),
+    quality.Config(
+        learn_rows=12,
+        stuck_rows=4,
+        stuck_seconds=0.0,
+        silent_rows=2,
+        silent_seconds=0.0,
+        gap_seconds=5.0,
+    ),
+    quality.Config(
+        learn_rows=40,
+        stuck_rows=8,
+        stuck_seconds=20.0,
+        silent_rows=3,
+        silent_seconds=4.0,
+        gap_seconds=0.0,
+        overdue_seconds=30.0,
+        false_findings_per_week=10.0,
+    ),
 ]
 
 
 #: One stretch: habit of every sensor, assets at work, rows, typical step in seconds.
 STRETCH = st.tuples(
-    st.lists(st.sampled_from(["move", "move", "move", "rest", "steps", "away"]),
-             min_size=sum(WIDTHS), max_size=sum(WIDTHS)),
+    st.lists(
+        st.sampled_from(["move", "move", "move", "rest", "steps", "away"]),
+        min_size=sum(WIDTHS),
+        max_size=sum(WIDTHS),
+    ),
     st.sampled_from([[0], [0, 1], [0, 1, 2], [1, 2]]),
     st.integers(1, 60),
     st.sampled_from([0, 1, 1, 3, 400]),
@@ -260,7 +304,7 @@ def rows_of_three(
         for _ in range(count):
             clock += int(random.integers(0, step + 2)) * SECOND
             a = active[int(random.integers(len(active)))]
-            own = habits[sum(WIDTHS[:a]):][: WIDTHS[a]]
+            own = habits[sum(WIDTHS[:a]) :][: WIDTHS[a]]
             for c, habit in enumerate(own):
                 if habit == "move":
                     last[a][c] = float(random.normal())
@@ -272,8 +316,12 @@ def rows_of_three(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.lists(STRETCH, max_size=8), st.sampled_from(SMALL),
-       st.integers(0, 300))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(STRETCH, max_size=8),
+    st.sampled_from(SMALL),
+    st.integers(0, 300),
+)
 def test_watching_equals_its_twin(
     seed: int, stretches: list[Any], config: quality.Config, cut: int
 ) -> None:
@@ -349,8 +397,11 @@ def test_sensors_that_may_stand_still_are_never_stuck(habit: str) -> None:
     x = machine(random, 6_000)
     moving = random.normal(0.0, 1.0, 6_000)
     x[:, 1] = {
-        "constant": np.full(6_000, 3.0), "two values": (moving > 0).astype(float),
-        "coarse": np.round(moving), "mostly still": np.repeat(moving[::10], 10)}[habit]
+        "constant": np.full(6_000, 3.0),
+        "two values": (moving > 0).astype(float),
+        "coarse": np.round(moving),
+        "mostly still": np.repeat(moving[::10], 10),
+    }[habit]
     x[3_000:5_000, 1] = x[2_999, 1]
     found, stage = watch_array(x)
     assert found == []
@@ -381,7 +432,9 @@ def test_a_sensor_that_stays_away_is_silent_until_it_returns() -> None:
     x[500:800, 3] = NAN
     found, _ = watch_array(x)
     assert found == [
-        (559, 0, 3, "ok", "silent", 499 * SECOND), (800, 0, 3, "silent", "ok", 800 * SECOND)]
+        (559, 0, 3, "ok", "silent", 499 * SECOND),
+        (800, 0, 3, "silent", "ok", 800 * SECOND),
+    ]
 
 
 def test_a_sensor_that_comes_every_tenth_row_is_not_silent() -> None:
@@ -403,8 +456,10 @@ def test_an_asset_that_was_away_had_a_gap_and_its_sensors_were_not_silent() -> N
     x = machine(np.random.default_rng(11), 600).tolist()
     times = [*range(300), *range(7_200, 7_500)]
     found = stage.watch([(0, t * SECOND, row) for t, row in zip(times, x, strict=True)])
-    assert found == [(300, 0, -1, "ok", "gap", 299 * SECOND),
-                     (300, 0, -1, "gap", "ok", 7_200 * SECOND)]
+    assert found == [
+        (300, 0, -1, "ok", "gap", 299 * SECOND),
+        (300, 0, -1, "gap", "ok", 7_200 * SECOND),
+    ]
 
 
 def test_rows_without_any_value_are_a_gap_too() -> None:
@@ -416,15 +471,18 @@ def test_rows_without_any_value_are_a_gap_too() -> None:
 def test_the_second_night_is_usual() -> None:
     stage = Stage(quality.Config(), [1])
     times = [day * DAY + k * 10 for day in range(5) for k in range(3_000)]
-    found = stage.watch(
-        [(0, t * SECOND, [float(k % 97)]) for k, t in enumerate(times)])
+    found = stage.watch([(0, t * SECOND, [float(k % 97)]) for k, t in enumerate(times)])
     assert [f[0] for f in found] == [3_000, 3_000]
 
 
 def test_an_overdue_asset_is_found_by_the_rows_of_the_others() -> None:
     config = quality.Config(overdue_seconds=900.0)
-    rows = [(a, t * SECOND, [float(t % 7 + a)]) for t in range(3_000) for a in range(2)
-            if a == 0 or not 1_000 <= t < 2_500]
+    rows = [
+        (a, t * SECOND, [float(t % 7 + a)])
+        for t in range(3_000)
+        for a in range(2)
+        if a == 0 or not 1_000 <= t < 2_500
+    ]
     whole = Stage(config, [1, 1])
     found = whole.watch(rows)
     assert [f[1:5] for f in found] == [(1, -1, "ok", "gap"), (1, -1, "gap", "ok")]
@@ -432,7 +490,9 @@ def test_an_overdue_asset_is_found_by_the_rows_of_the_others() -> None:
     seen = rows[found[0][0]][1] // SECOND
     assert 1_900 <= seen <= 2_020
     pieces = Stage(config, [1, 1])
-    cut = [(row + k, *rest) for k in range(len(rows)) for row, *rest in pieces.watch(rows[k:k + 1])]
+    cut = [
+        (row + k, *rest) for k in range(len(rows)) for row, *rest in pieces.watch(rows[k : k + 1])
+    ]
     assert cut == found, "found at the same row however the stream is cut"
 
 
@@ -450,19 +510,28 @@ def test_many_findings_at_once_are_all_given() -> None:
 
 def test_grown_state_keeps_its_bits() -> None:
     stage = Stage(SMALL[0], [4])
-    rows = [(0, k * SECOND, row) for k, row in enumerate(
-        machine(np.random.default_rng(14), 200).tolist())]
+    rows = [
+        (0, k * SECOND, row)
+        for k, row in enumerate(machine(np.random.default_rng(14), 200).tolist())
+    ]
     stage.watch(rows)
     stage.screen(at(range(50)))
     grown = quality.grow(SMALL[0], stage.state, 9, 40)
     for name, array in stage.state.items():
         assert grown[name][: len(array)].tobytes() == array.tobytes()
-        assert not grown[name][len(array):].view(np.uint8).any()
+        assert not grown[name][len(array) :].view(np.uint8).any()
 
 
-@pytest.mark.parametrize("setting", [
-    {"clock_rows": 0}, {"learn_rows": 0}, {"gap_seconds": -1.0}, {"silent_seconds": NAN},
-    {"false_findings_per_week": 0.0}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"clock_rows": 0},
+        {"learn_rows": 0},
+        {"gap_seconds": -1.0},
+        {"silent_seconds": NAN},
+        {"false_findings_per_week": 0.0},
+    ],
+)
 def test_settings_that_cannot_be_used_name_themselves(setting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         quality.Config(**setting)
