@@ -124,6 +124,14 @@ class AssetBoard:
             if not self.slots["present"][slot]:
                 self.views.pop(slot, None)
 
+    def open(self, partition: int, monitor: Monitor) -> None:
+        """A partition was taken over: show its assets before their next rows come."""
+        lane = self._lane(partition, monitor)
+        assets = np.arange(lane.assets)
+        if assets.size:
+            self._state_conditions(lane, assets, monitor)
+        lane.readings = monitor.rejected()
+
     def take(self, partition: int, outcome: Outcome, monitor: Monitor) -> Int64:
         """Write what a batch changed; returns the indices of the assets that have new rows."""
         lane = self._lane(partition, monitor)
@@ -135,22 +143,12 @@ class AssetBoard:
         touched = np.unique(rows.asset)
         newest = lane.last[touched]
         slot = lane.slot[touched]
-        state = monitor.arrays()
-        asset = state["reference"]["asset"][touched]
-        table = monitor.registry.table[touched]
-        valid = table >= 0
-        tags = np.where(valid, table, 0)
-        code = np.where(valid, sensor_codes(
-            asset, state["reference"]["tag"][tags], state["quality"]["tag_watch"]["condition"][tags]
-        ), _UNKNOWN).astype(np.int8)
-        lane.code[table[valid]] = code[valid]
-        self._keep_values(lane, rows.x[newest], table)
+        self._state_conditions(lane, touched, monitor)
+        self._keep_values(lane, rows.x[newest], monitor.registry.table[touched])
         lane.rows += len(rows)
         lane.newest_ns = max(lane.newest_ns, int(rows.time_ns.max()))
         slots = self.slots
-        slots["condition"][slot] = asset_codes(asset)
         slots["period_s"][slot] = outcome.scores.return_period_s[newest]
-        slots["blind"][slot] = (code == BLIND).sum(axis=1)
         slots["rows"][slot] += np.bincount(rows.asset)[touched]
         slots["last_ns"][slot] = rows.time_ns[newest]
         begins = (slots["judged_ns"][slot] == 0) & (slots["condition"][slot] == TRUSTED)
@@ -212,6 +210,21 @@ class AssetBoard:
                 if any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns):
                     self.always.add(int(lane.slot[a]))
             lane.known[a] = len(sensors)
+
+    def _state_conditions(self, lane: _Lane, assets: Int64, monitor: Monitor) -> None:
+        """How far these assets (registry indices) and their sensors can be trusted now."""
+        state = monitor.arrays()
+        asset = state["reference"]["asset"][assets]
+        table = monitor.registry.table[assets]
+        valid = table >= 0
+        tags = np.where(valid, table, 0)
+        code = np.where(valid, sensor_codes(
+            asset, state["reference"]["tag"][tags], state["quality"]["tag_watch"]["condition"][tags]
+        ), _UNKNOWN).astype(np.int8)
+        lane.code[table[valid]] = code[valid]
+        slot = lane.slot[assets]
+        self.slots["condition"][slot] = asset_codes(asset)
+        self.slots["blind"][slot] = (code == BLIND).sum(axis=1)
 
     def _keep_values(self, lane: _Lane, x: Float64, table: Int64) -> None:
         """The latest usable value of each tag; a row without one leaves it as it was."""

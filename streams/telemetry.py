@@ -116,9 +116,10 @@ class Telemetry:
     def close(self) -> None:
         """Nothing is held back."""
 
-    def restore(self, partition: int, open_alerts: Iterable[Alert]) -> None:
+    def restore(self, partition: int, open_alerts: Iterable[Alert], monitor: Monitor) -> None:
         """A partition was taken over; these of its alerts were firing already."""
         with self._lock:
+            self._board.open(partition, monitor)
             self._alarms.restore(partition, list(open_alerts))
 
     def drop(self, partition: int) -> None:

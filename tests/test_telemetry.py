@@ -163,6 +163,24 @@ def test_a_partition_that_goes_takes_its_series_along() -> None:
     assert seen(told)['andon_asset_rows_total{asset="saw"}'] > 0
 
 
+def test_a_partition_that_was_taken_over_is_shown_before_its_next_row() -> None:
+    first, line = telemetry_stream.telemetry(), Line()
+    line.step(first, WARM_UP_ROWS + 60)
+    outcome = line.step(first, 40, lift=30.0)
+    firing = [alert for alert in outcome.alerts if alert.state == "firing"][-1:]
+    second = telemetry_stream.telemetry()
+    second.restore(0, firing, line.monitor)
+    before, after = seen(first), seen(second)
+    for name, value in before.items():
+        if name.startswith(("andon_asset_condition", "andon_sensors", "andon_assets",
+                            "andon_alert_active", "andon_readings_total", "andon_alarms_active")):
+            assert after[name] == value, name
+    assert 'andon_asset_return_period_seconds{asset="saw"}' not in after  # no row, no opinion
+    assert not any(name.startswith("andon_alerts_total{") for name in after)
+    line.step(second, 1, lift=30.0)
+    assert 'andon_sensor_value{asset="saw",sensor="power"}' in seen(second)
+
+
 def test_what_was_counted_in_an_earlier_life_is_not_counted_again() -> None:
     told, line = telemetry_stream.telemetry(), Line()
     line.step(told, WARM_UP_ROWS + 60)
