@@ -117,8 +117,10 @@ class Telemetry:
         """Nothing is held back."""
 
     def restore(self, partition: int, open_alerts: Iterable[Alert], monitor: Monitor) -> None:
-        """A partition was taken over; these of its alerts were firing already."""
+        """A partition was taken over, or over again; these of its alerts are firing."""
         with self._lock:
+            self._board.drop(partition)
+            self._alarms.drop(partition)
             self._board.open(partition, monitor)
             self._alarms.restore(partition, list(open_alerts))
 

@@ -179,6 +179,8 @@ def test_a_partition_that_was_taken_over_is_shown_before_its_next_row() -> None:
     assert not any(name.startswith("andon_alerts_total{") for name in after)
     line.step(second, 1, lift=30.0)
     assert 'andon_sensor_value{asset="saw",sensor="power"}' in seen(second)
+    second.restore(0, [], line.monitor)  # a transaction failed: what ran ahead is not true
+    assert seen(second)["andon_alarms_active"] == 0
 
 
 def test_what_was_counted_in_an_earlier_life_is_not_counted_again() -> None:
