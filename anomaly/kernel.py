@@ -2,7 +2,9 @@
 
 Why one decorator: every kernel must compile with the same floating-point rules, or a replay and a
 live run could differ in the last bit; and numba's own cache goes stale when a helper in *another*
-file changes, so ours lives in a folder named after a hash of all the package's sources.
+file changes, so ours lives in a folder named after a hash of the file and of everything it imports
+from the same tree, over however many files. What a kernel's file does not import cannot be in it,
+so an edit elsewhere costs nobody a compilation.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 import numba
 
 _ENGINE = Path(__file__).resolve().parent
+_IMPORT = re.compile(r"^\s*(?:from|import)\s+([\w.]+)(?:\s+import\s+(\([^)]*\)|[^\n]*))?", re.M)
 _KERNELS: list[Any] = []  # every dispatcher, so that freeze() reaches them all
 
 
@@ -47,16 +51,16 @@ def thaw() -> None:
 
 
 @functools.cache
-def cache_folder(package: Path = _ENGINE) -> Path | None:
-    """Folder of compiled kernels for exactly the sources of ``package``; None = nowhere to write.
+def cache_folder(source: Path = _ENGINE / "kernel.py") -> Path | None:
+    """Folder of the compiled kernels of one source file; None = nowhere to write.
 
     Beside the package where that is writable, else in the user's own cache; never in a shared
     temporary folder, where somebody else could have put code before us.
     """
     settings: Any = numba.config
     checked = "-checked" if settings.BOUNDSCHECK else ""  # other code, so another cache
-    name = f"kernels-{_source_hash(package)}{checked}"
-    for home in (package / "__pycache__", Path.home() / ".cache" / "andon"):
+    name = f"kernels-{source.stem}-{_source_hash(source)}{checked}"
+    for home in (_package(source) / "__pycache__", Path.home() / ".cache" / "andon"):
         try:
             (home / name).mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -66,20 +70,54 @@ def cache_folder(package: Path = _ENGINE) -> Path | None:
     return None
 
 
-def _source_hash(package: Path) -> str:
-    """A kernel may call helpers of its own package and of the engine, so both are hashed."""
+def _source_hash(source: Path) -> str:
+    """Hash of the file and of all it imports, however far away, from its own tree."""
     digest = hashlib.sha256()
-    for root in sorted({package, _ENGINE}):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+    root = _package(source).parent
+    for path in sorted(_reach(source, frozenset({root, _ENGINE.parent}))):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
+def _reach(source: Path, roots: frozenset[Path]) -> set[Path]:
+    reached, waiting = {source}, [source]
+    while waiting:
+        for path in _imported(waiting.pop(), roots):
+            if path not in reached:
+                reached.add(path)
+                waiting.append(path)
+    return reached
+
+
+@functools.cache
+def _imported(source: Path, roots: frozenset[Path]) -> frozenset[Path]:
+    """Files of the trees at ``roots`` that the file's import statements name."""
+    found = set()
+    for module, names in _IMPORT.findall(source.read_text(encoding="utf-8")):
+        parts = module.split(".")
+        for root in roots:
+            if module.startswith(".") or not (root / parts[0]).is_dir():
+                continue
+            home = root.joinpath(*parts)
+            wanted = re.findall(r"\w+", re.sub(r"\bas\s+\w+|#.*", "", names))
+            files = [home / f"{name}.py" for name in wanted]
+            if not all(file.is_file() for file in files) or not files:  # names of the module itself
+                files += [home.with_suffix(".py"), home / "__init__.py"]
+            found.update(file for file in files if file.is_file())
+    return frozenset(found)
+
+
+def _package(source: Path) -> Path:
+    """The outermost package that the file is in; for a lone file, its folder."""
+    home = source.parent
+    while (home.parent / "__init__.py").exists():
+        home = home.parent
+    return home
+
+
 def _compile(function: Callable[..., Any]) -> Any:
-    home = Path(function.__code__.co_filename).resolve()
-    package = next((p for p in home.parents if not (p.parent / "__init__.py").exists()), _ENGINE)
-    folder = cache_folder(package)
+    folder = cache_folder(Path(function.__code__.co_filename).resolve())
     settings: Any = numba.config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder or "")  # read once, when caching is switched on below

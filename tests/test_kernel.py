@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomaly.kernel import cache_folder, freeze, kernel, thaw
+from anomaly.kernel import _imported, cache_folder, freeze, kernel, thaw
 
 
 @kernel
@@ -58,6 +58,31 @@ def test_the_cache_follows_every_source_of_the_package(tmp_path: Path) -> None:
     (package / "helper.py").write_text(
         (package / "helper.py").read_text().replace("1.0", "5.0"))
     assert run() == "6.0", "the caller was loaded from a cache that its helper had outgrown"
+
+
+def test_a_cache_follows_what_its_file_imports_and_nothing_else(tmp_path: Path) -> None:
+    package = tmp_path / "sample"
+    (package / "deep").mkdir(parents=True)
+    for folder in (package, package / "deep"):
+        (folder / "__init__.py").write_text("")
+    (package / "constants.py").write_text("A = 1\n")
+    (package / "helper.py").write_text("from sample import constants\n")
+    (package / "deep" / "outer.py").write_text("from sample import (\n    helper,\n)\n")
+    (package / "other.py").write_text("B = 1\n")
+    outer = package / "deep" / "outer.py"
+
+    def folder_now() -> Path | None:
+        for cached in (cache_folder, _imported):
+            cached.cache_clear()
+        return cache_folder(outer)
+
+    before = folder_now()
+    assert before is not None
+    assert before.parent == package / "__pycache__"
+    (package / "other.py").write_text("B = 2\n")
+    assert folder_now() == before, "an edit that the kernel cannot see made it compile again"
+    (package / "constants.py").write_text("A = 2\n")
+    assert folder_now() != before, "a constant two imports away changed and the cache did not"
 
 
 def test_the_cache_is_never_in_a_shared_temporary_folder() -> None:
