@@ -93,7 +93,7 @@ def _reach(source: Path, roots: frozenset[Path]) -> set[Path]:
 @functools.cache
 def _imported(source: Path, roots: frozenset[Path]) -> frozenset[Path]:
     """Files of the trees at ``roots`` that the file's import statements name."""
-    found = set()
+    found: set[Path] = set()
     for module, names in _IMPORT.findall(source.read_text(encoding="utf-8")):
         parts = module.split(".")
         for root in roots:
