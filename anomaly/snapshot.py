@@ -2,11 +2,14 @@
 
 The manifest carries format, versions, dtypes, names in index order and the source position, so a
 worker on any machine can say before loading whether it understands what it was given. Never pickle.
-Older formats load through the pure functions in ``MIGRATIONS``; a newer one is refused.
+Older formats load through the pure functions in ``MIGRATIONS``; a newer one is refused. The last
+bytes are a SHA-256 of all before them: an archive's own checksums cover neither names nor headers,
+and a snapshot that lost a bit anywhere is not loaded. ``numpy.load`` still opens the file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -21,13 +24,20 @@ from anomaly.errors import StateError
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 
-FORMAT = 1
+FORMAT = 2
+
+
+def _add_nothing(manifest: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Format 1 had no checksum; manifest and arrays are the same."""
+
+
 #: format -> function that lifts (manifest, arrays) by one format.
-MIGRATIONS: dict[int, Callable[[dict[str, Any], dict[str, Any]], None]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any], dict[str, Any]], None]] = {1: _add_nothing}
 #: A snapshot larger than this when unpacked is refused before anything is allocated.
 UNPACKED_LIMIT_BYTES = 16 << 30
 
 _MANIFEST = "manifest"
+_SEAL = b"sha256"
 
 
 def to_bytes(monitor: Monitor, position: Mapping[str, object]) -> bytes:
@@ -50,7 +60,8 @@ def to_bytes(monitor: Monitor, position: Mapping[str, object]) -> bytes:
     np.savez_compressed(
         buffer, **{_MANIFEST: np.frombuffer(text, np.uint8)}, **arrays  # type: ignore[arg-type]
     )
-    return buffer.getvalue()
+    archive = buffer.getvalue()
+    return archive + _SEAL + hashlib.sha256(archive).digest()
 
 
 def from_bytes(data: bytes, config: MonitorConfig) -> tuple[Monitor, dict[str, object]]:
@@ -61,13 +72,16 @@ def from_bytes(data: bytes, config: MonitorConfig) -> tuple[Monitor, dict[str, o
     StateError
         Truncated, damaged, of a newer format, or of components that this configuration lacks.
     """
-    manifest, arrays = _unpack(data)
+    archive, is_sealed = _unsealed(data)
+    manifest, arrays = _unpack(archive)
     found = manifest.get("format")
     if not isinstance(found, int) or found > FORMAT:
         raise StateError(
             f"snapshot format {found!r} is newer than this program's ({FORMAT}); "
             "install the version that wrote it, or start from an empty state"
         )
+    if found > 1 and not is_sealed:
+        raise StateError("snapshot is damaged: its checksum is missing")
     for step in range(found, FORMAT):
         MIGRATIONS[step](manifest, arrays)
     names = manifest["registry"]
@@ -84,6 +98,17 @@ def from_bytes(data: bytes, config: MonitorConfig) -> tuple[Monitor, dict[str, o
         state.setdefault(component, {})[name] = array
     monitor.load(state)
     return monitor, manifest["position"]
+
+
+def _unsealed(data: bytes) -> tuple[bytes, bool]:
+    """The archive without its checksum, and whether there was one (format 1 had none)."""
+    size = len(_SEAL) + hashlib.sha256().digest_size
+    archive, seal = data[:-size], data[-size:]
+    if not seal.startswith(_SEAL):
+        return data, False
+    if seal[len(_SEAL):] != hashlib.sha256(archive).digest():
+        raise StateError("snapshot is damaged: its checksum is not that of its bytes")
+    return archive, True
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:

@@ -172,12 +172,26 @@ def test_a_damaged_snapshot_is_refused(damage: str) -> None:
     monitor = Monitor(CONFIG, registry)
     monitor.process(wide(registry, ["press"], np.zeros(20, np.int64), [recording(4, 20)]))
     good = snapshot.to_bytes(monitor, {})
-    flipped = bytearray(good)
-    flipped[len(good) // 2] ^= 0xFF
-    bad = {"truncate": good[: len(good) // 2], "flip": bytes(flipped), "empty": b"",
-           "text": b"not a snapshot"}[damage]
-    with pytest.raises(StateError):
-        snapshot.from_bytes(bad, CONFIG)
+    bad = {"truncate": [good[:length] for length in range(0, len(good), 97)],
+           "flip": [good[:i] + bytes([good[i] ^ 0x10]) + good[i + 1:]
+                    for i in {*range(0, len(good), 31), *range(len(good) - 50, len(good))}],
+           "empty": [b""], "text": [b"not a snapshot"]}[damage]
+    for data in bad:
+        with pytest.raises(StateError):
+            snapshot.from_bytes(data, CONFIG)
+
+
+def test_a_snapshot_of_the_format_before_still_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    monitor.process(wide(registry, ["press"], np.zeros(20, np.int64), [recording(4, 20)]))
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "FORMAT", 1)
+        data = snapshot.to_bytes(monitor, {"row": 20})
+    without_checksum = data[: -len(b"sha256") - 32]
+    loaded, position = snapshot.from_bytes(without_checksum, CONFIG)
+    assert position == {"row": 20}
+    assert loaded.conditions() == monitor.conditions()
 
 
 def test_a_newer_snapshot_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
