@@ -60,9 +60,10 @@ LOG10_LIMIT = 30.0
 
 #: What a detector is here, index = code: one that follows quickly (a drop of it means that the
 #: cause has gone), one too slow for that, and one that ranks rows but raises no alert: its norms
-#: grow for thousands of rows, so its warm-up says little about the rows to come.
-ROLES = ("fast", "slow", "novelty")
-FAST, SLOW, NOVELTY = 0, 1, 2
+#: grow for thousands of rows, so its warm-up says little about the rows to come. ``rank`` ranks
+#: rows too and raises no alert, but is measured in tail units like those that do.
+ROLES = ("fast", "slow", "novelty", "rank")
+FAST, SLOW, NOVELTY, RANK = 0, 1, 2, 3
 #: Rows at which a frozen reference counts half in the score.
 REFERENCE_ROWS = 2000.0
 #: Rows at which novelty counts half (its square does): with a short history much is new.
@@ -153,8 +154,8 @@ def step(
 
 @kernel
 def tell_score(
-    asset_news: Any, role: Int64, asset: Int64, score: Float64, level: Float64, rows: Float64,
-    fused: Float64,
+    asset_news: Any, asset_member: Any, role: Int64, asset: Int64, score: Float64,
+    level: Float64, rows: Float64, fused: Float64,
 ) -> None:
     """The one score ``fused float64[m]`` ≥ 0: distance from the frozen reference plus novelty.
 
@@ -167,12 +168,18 @@ def tell_score(
     for r in range(asset.size):
         a = asset[r]
         novelty = np.nan
+        reference, count = level[r], 1
         for j in range(role.size):
             if role[j] == NOVELTY:
                 novelty = score[r, j]
+            elif role[j] == RANK:
+                unit = _unit(asset_member[a, j], score[r, j])
+                if unit == unit:
+                    reference += unit
+                    count += 1
         fused[r] = np.nan
-        if level[r] == level[r]:
-            fused[r] = max(level[r], 0.0) / (1.0 + rows[r] / REFERENCE_ROWS)
+        if reference == reference:
+            fused[r] = max(reference / count, 0.0) / (1.0 + rows[r] / REFERENCE_ROWS)
         if novelty == novelty:
             novelty *= NOVELTY_WEIGHT * math.sqrt(rows[r] / (rows[r] + NOVELTY_ROWS))
             weight = NEWS_WEIGHT if _is_news(asset_news[a], novelty) else 1.0
@@ -265,18 +272,26 @@ def _fit_member(member: Any, score: Float64) -> None:
 
 
 @kernel
+def _unit(member: Any, score: float) -> float:
+    """The score in its detector's units; NaN without a score or a warm-up."""
+    if member["ready"] == 0 or score != score:
+        return np.nan
+    unit: float = (score - member["centre"]) / member["unit"]
+    return min(max(unit, UNIT_LOW), UNIT_HIGH)
+
+
+@kernel
 def _fuse(member: Any, role: Int64, score: Float64, units: Float64) -> tuple[float, float]:
     """Means of the units of all that argue for alerts, and of the fast ones among them."""
     total = fast_total = 0.0
     count = fast_count = 0
     for j in range(score.size):
         units[j] = np.nan
-        if role[j] == NOVELTY:
+        if role[j] == NOVELTY or role[j] == RANK:
             continue
-        if member[j]["ready"] == 0 or score[j] != score[j]:
+        units[j] = _unit(member[j], score[j])
+        if units[j] != units[j]:
             continue
-        unit = (score[j] - member[j]["centre"]) / member[j]["unit"]
-        units[j] = min(max(unit, UNIT_LOW), UNIT_HIGH)
         total += units[j]
         count += 1
         if role[j] == FAST:

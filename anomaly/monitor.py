@@ -340,8 +340,8 @@ class Monitor:
     def _score(self, rows: RowBatch, number: Int64, score: Float64, level: Float64) -> Float64:
         fused = np.empty(len(rows))
         calibration.tell_score(
-            *self._state["news"].values(), self._role, rows.asset, score, level,
-            number.astype(np.float64), fused,
+            *self._state["news"].values(), self._state["calibration"]["asset_member"],
+            self._role, rows.asset, score, level, number.astype(np.float64), fused,
         )
         return fused
 

@@ -147,7 +147,8 @@ def told(novelty: np.ndarray, level: float = math.nan, rows: float = 1e9) -> np.
     """The told score of a novelty column with an endless history."""
     fused = np.empty(novelty.size)
     calibration.tell_score(
-        *calibration.allocate_news(1).values(), np.array([calibration.NOVELTY]),
+        *calibration.allocate_news(1).values(), np.zeros((1, 1), calibration.MEMBER),
+        np.array([calibration.NOVELTY]),
         np.zeros(novelty.size, np.int64), novelty.reshape(-1, 1), np.full(novelty.size, level),
         np.full(novelty.size, rows), fused)
     return fused

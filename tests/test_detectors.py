@@ -26,6 +26,7 @@ from anomaly.detectors import (
     State,
     discord,
     grow,
+    residual,
     run_fit,
     run_step,
     shift,
@@ -41,6 +42,7 @@ WARM_UP_ROWS = 90
 #: Small enough that rings, windows and references turn over within a few hundred rows, also where
 #: plain Python runs them; same types as the defaults, so that nothing is compiled twice.
 CONFIGS: dict[str, Any] = {
+    "residual": residual.Config(least_sensors=3, least_rows=0),
     "shift": shift.Config(window_rows=11),
     "trees": trees.Config(trees=5, depth=5, window_rows=40),
     "discord": discord.Config(window=4, history=14, decimations=(1, 2, 3, 4, 5)),
@@ -347,7 +349,7 @@ def test_finds_the_fault_and_blames_its_sensor(name: str) -> None:
     bound = DETECTORS[name]
     onset, rows = 1500, 1700
     x = faulty(name, np.random.default_rng(21), rows, onset)
-    config = bound.default
+    config = CONFIGS["residual"] if name == "residual" else bound.default  # five sensors
     state = bound.allocate(config, 1, 5)
     made = Subject(bound, config, state, np.arange(5, dtype=np.int64)[None])
     first = 0

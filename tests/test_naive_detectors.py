@@ -17,6 +17,7 @@ from anomaly.detectors import (
     level,
     pyramid,
     rates,
+    residual,
     run_fit,
     run_step,
     shift,
@@ -28,7 +29,7 @@ from tests.naive import trees as naive_trees
 
 WARM_UP_ROWS = 120
 #: Detectors that need more sensors than these to have an opinion.
-SILENT = {("memory", 1), ("memory", 2)}
+SILENT = {("memory", 1), ("memory", 2), ("residual", 1), ("residual", 2)}
 ROWS = 330
 
 #: Smaller than the defaults, so that every mechanism turns over several times within the rows.
@@ -37,6 +38,7 @@ CONFIGS: dict[str, Any] = {
     # Page's form has no limit on the sums; the limit has a test of its own.
     "cusum": cusum.Config(batch_rows=10, sum_limit=1e6),
     "rates": rates.Config(sum_limit=1e6),
+    "residual": residual.Config(weight=0.05, least_sensors=3, least_rows=40),
     "shift": shift.Config(window_rows=12, memory_rows=100.0),
     "forecast": forecast.Config(lags=3, forgetting=0.99, memory_rows=100.0),
     "subspace": subspace.Config(memory_rows=150.0),

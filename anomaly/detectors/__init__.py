@@ -46,6 +46,7 @@ from anomaly.detectors import (
     memory,
     pyramid,
     rates,
+    residual,
     shift,
     subspace,
     trees,
@@ -144,5 +145,6 @@ DETECTORS: dict[str, Detector] = {
         detector(trees, "pattern"),
         detector(discord, "pattern"),
         detector(rates, "rate"),
+        detector(residual, "coupling", role="rank"),
     )
 }
