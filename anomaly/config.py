@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from anomaly import quality, windows
+from anomaly import quality, reorder, windows
 from anomaly.detectors import DETECTORS
 from anomaly.errors import ConfigError
 from anomaly.explain import LANGUAGES
@@ -72,6 +72,9 @@ class MonitorConfig:
     """Fewest rows that can carry a reference at all, however early a warm-up is ended."""
     reference_rows_limit: int = 8192
     """Most warm-up rows kept for the frozen reference; bounds memory per tag at 64 KB."""
+    waiting_readings_limit: int = 256
+    """With ``quality.lateness_seconds``: most readings of an asset that wait for late ones. At one
+    more the oldest goes on early; 25 bytes each."""
     language: str = "en"
     """Language of the sentences: en, de, es or zh."""
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
@@ -92,6 +95,8 @@ class MonitorConfig:
             "warm_up_rows", f"must be at least minimum_warm_up_rows ({self.minimum_warm_up_rows})",
         )
         _require(self.reference_rows_limit >= 64, "reference_rows_limit", "must be at least 64")
+        _require(1 <= self.waiting_readings_limit <= 65_536, "waiting_readings_limit",
+                 "must be 1 to 65536")
         _require(self.language in LANGUAGES, "language", f"must be one of {', '.join(LANGUAGES)}")
         _require(bool(self.detectors), "detectors", "must name at least one detector")
         for name in self.detectors:
@@ -103,6 +108,11 @@ class MonitorConfig:
     def detector_config(self, name: str) -> Any:
         """The detector's own ``Config``: the one given, else its default."""
         return self.detector.get(name) or DETECTORS[name].default
+
+    @property
+    def reorder(self) -> reorder.Config:
+        """The reorder buffer's settings: the lateness that ``quality`` goes by, too."""
+        return reorder.Config(self.quality.lateness_seconds, self.waiting_readings_limit)
 
     def sensor_config(self, asset: str, sensor: str) -> SensorConfig:
         """Options of one sensor: ``asset/sensor`` before ``sensor`` before the default."""

@@ -70,7 +70,9 @@ class Config:
     """A time further ahead is doubted; a day, unless 1000 usual intervals or twice the longest gap
     known of the asset are more: a night's stop is no jump."""
     lateness_seconds: float = 0.0
-    """A time further behind than this may be a clock that was set back; 0 = any."""
+    """How late a reading may come, behind its asset's newest time. Above 0, readings are held back
+    so long and go on in the order of their time (``reorder``); what is further behind is late, and
+    may be a clock that was set back. 0 = nothing is held back, and any step back may be one."""
     clock_rows: int = 8
     """Consecutive ascending times at which a doubted time base is accepted; fewer would follow a
     burst of wrong times, more would lose rows after a real gap. Old rows that are sent again look

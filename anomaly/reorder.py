@@ -6,6 +6,10 @@ is decided by the data's own times and nothing else, so that any cut of the stre
 bits. Per asset, because one machine's gateway that lags must not hold up the others. Bounded: a
 full buffer releases its oldest reading early. No judgement of values here.
 
+What a reading is told at its arrival is final, because whoever counts readings has let go of it by
+the time it goes on: of two readings of one sensor at one time that wait, the second is a duplicate,
+and what comes for a wide row that waits and is complete is late, just as ``windows`` would say.
+
 State
 -----
 ``asset``         how many readings wait, the newest time, the time up to which all went on.
@@ -28,12 +32,12 @@ from anomaly.kernel import kernel
 
 VERSION = 1
 
-#: Code written for a reading that came too late: its index in ``quality.REASONS``.
-LATE = 5
+#: Codes written for readings that do not go on: their index in ``quality.REASONS``.
+DUPLICATE, LATE = 4, 5
 #: What ``base`` says of a reading's time: not believed, as usual, the clock was set back.
 DOUBTED, SAME, RESTARTED = -1, 0, 1
 
-_MISSING, _CLOSES, _RESTARTS = 1, 2, 4  # bits of a held reading's flags
+_MISSING, _CLOSES = 1, 2  # bits of a held reading's flags
 _NEVER = -(1 << 63)
 
 State = dict[str, npt.NDArray[Any]]
@@ -42,6 +46,7 @@ _ASSET = np.dtype([
     ("held", np.int64),  # readings that wait
     ("newest_ns", np.int64),  # newest time of the present clock
     ("past_ns", np.int64),  # an earlier time than this is late
+    ("restarts", np.int64),  # 1: the next reading that goes on is the first of a new clock
 ])
 
 
@@ -55,8 +60,8 @@ class Config:
     """Most readings of one asset that wait; one more sends the oldest on early."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.lateness_seconds <= 86_400.0:
-            raise ConfigError("lateness_seconds: must be 0 to 86400")
+        if not 0.0 <= self.lateness_seconds <= 366 * 86_400:
+            raise ConfigError("lateness_seconds: must be 0 to 366 days")
         if not 1 <= self.readings_limit <= 65_536:
             raise ConfigError("readings_limit: must be 1 to 65536")
 
@@ -102,7 +107,7 @@ def run(
     """Take in a batch; returns what may go on.
 
     ``value float64[n]`` and ``base int8[n]`` are what ``quality`` made of the readings;
-    ``reason int8[n]`` is *written* where a reading is late.
+    ``reason int8[n]`` is *written* where a reading is late or a duplicate of one that waits.
     """
     n = len(readings)
     limit = state["asset_time"].shape[1]
@@ -156,17 +161,20 @@ def hold(
             continue
         if base[i] == RESTARTED:  # of the old clock nothing more can come
             count = _release(own, held, a, p, own[a]["held"], i, count, out)
-            own[a]["newest_ns"], own[a]["past_ns"] = t, _NEVER
+            own[a]["newest_ns"], own[a]["past_ns"], own[a]["restarts"] = t, _NEVER, 1
         if t < own[a]["past_ns"]:
             reason[i] = LATE
+            continue
+        again = _again(own, held, a, t, sensor[i])
+        if again > 0:
+            reason[i] = again
             continue
         if own[a]["held"] == limit:
             count = _release(own, held, a, p, 1, i, count, out)
             if t < own[a]["past_ns"]:
                 reason[i] = LATE
                 continue
-        flags = (_MISSING if np.isnan(value[i]) else 0) | (_CLOSES if closes[i] else 0) | (
-            _RESTARTS if base[i] == RESTARTED else 0)
+        flags = (_MISSING if np.isnan(value[i]) else 0) | (_CLOSES if closes[i] else 0)
         _insert(own, held, a, p, t, sensor[i], value[i], flags, i)
         if t > own[a]["newest_ns"]:
             own[a]["newest_ns"] = t
@@ -196,6 +204,22 @@ def release_all(
     for a in range(own.size):
         count = _release(own, held, a, 0, own[a]["held"], -1, count, out)
     return count
+
+
+@kernel
+def _again(own: Any, held: Any, a: int, t: int, sensor: int) -> int:
+    """DUPLICATE or LATE where what waits for this time leaves no room for the reading, else 0."""
+    held_time, held_sensor, _, held_flags, _ = held
+    k = own[a]["held"]
+    while k > 0 and held_time[a, k - 1] > t:
+        k -= 1
+    complete = False
+    while k > 0 and held_time[a, k - 1] == t:
+        k -= 1
+        if held_sensor[a, k] == sensor:
+            return DUPLICATE
+        complete |= held_flags[a, k] & _CLOSES != 0
+    return LATE if complete else 0
 
 
 @kernel
@@ -235,7 +259,8 @@ def _release(
         out[2][count] = held_time[a, k]
         out[3][count] = np.nan if flags & _MISSING else held_value[a, k]
         out[4][count] = flags & _CLOSES != 0
-        out[5][count] = RESTARTED if flags & _RESTARTS else SAME
+        out[5][count] = RESTARTED if own[a]["restarts"] == 1 else SAME
+        own[a]["restarts"] = 0
         out[6][count] = i
         out[7][count] = arrived[p, k]
         count += 1

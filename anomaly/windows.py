@@ -132,7 +132,7 @@ def run(
             start, count = close_instants(
                 *state.values(), *columns, readings.closes, base, start, reason, *out)
         parts.append(RowBatch(out[0][:count], out[1][:count], out[2][:count], out[3][:count]))
-    return _joined(parts, width)
+    return joined(parts)
 
 
 def _rows_expected(readings: ReadingBatch, width: int) -> int:
@@ -148,7 +148,7 @@ def flush(config: Config, state: State, table: Int64) -> RowBatch:
     An unfinished cycle is not a cycle: it closes no row.
     """
     if config.cycle.sensor:
-        return _joined([], 0)
+        return joined([])
     rows = state["asset_row"]
     assets = np.flatnonzero(rows["open"][: len(table)] == 1)
     width = _width(table, assets)
@@ -165,14 +165,21 @@ def flush(config: Config, state: State, table: Int64) -> RowBatch:
     return RowBatch(assets, times, x, np.full(assets.size, -1, np.int64))
 
 
-def _joined(parts: Sequence[RowBatch], width: int) -> RowBatch:
+def joined(parts: Sequence[RowBatch]) -> RowBatch:
+    """The rows of all parts one after another; narrower ones are padded with NaN."""
     if len(parts) == 1:
         return parts[0]
     none = np.zeros(0, np.int64)
-    parts = parts or [RowBatch(none, none, np.zeros((0, width)), none)]
+    parts = parts or [RowBatch(none, none, np.zeros((0, 0)), none)]
+    width = max(p.x.shape[1] for p in parts)
+    x = np.full((sum(map(len, parts)), width), np.nan)
+    row = 0
+    for part in parts:
+        x[row:row + len(part), : part.x.shape[1]] = part.x
+        row += len(part)
     return RowBatch(
-        np.concatenate([p.asset for p in parts]), np.concatenate([p.time_ns for p in parts]),
-        np.concatenate([p.x for p in parts]), np.concatenate([p.closed_at for p in parts]))
+        np.concatenate([p.asset for p in parts]), np.concatenate([p.time_ns for p in parts]), x,
+        np.concatenate([p.closed_at for p in parts]))
 
 
 @kernel

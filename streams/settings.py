@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,8 @@ if typing.TYPE_CHECKING:
     from anomaly.config import MonitorConfig
 
 PREFIX = "ANDON_"
-#: Variables with the prefix that are no settings: where tests and benchmarks find recordings.
-NOT_SETTINGS = frozenset({"ANDON_DATA", "ANDON_TEST_ENVIRONMENT"})
+#: Variables with the prefix that are no settings: where recordings are, and what the tests use.
+NOT_SETTINGS = re.compile(r"ANDON_DATA$|ANDON_TEST_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def _layers(
         yield _Layer(str(path), _file(path))
     given = os.environ if environment is None else environment
     for name in sorted(given):
-        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
+        if name.startswith(PREFIX) and not NOT_SETTINGS.match(name):
             dotted = name[len(PREFIX):].lower().replace("__", ".")
             secret = dotted.endswith("password")  # never to be read as a number
             value = given[name] if secret else _scalar(given[name])

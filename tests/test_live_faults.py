@@ -15,10 +15,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from streams.kafka_sink import BODY_LIMIT
+from anomaly.monitor import Monitor
+from anomaly.registry import Registry
+from streams.kafka_codec import Decoder
+from streams.kafka_sink import BODY_LIMIT, alert_message
 from tests import kafka_broker, live_service
 from tests.live_service import Deployment, deployment
 
@@ -172,6 +177,53 @@ def test_poison_of_every_kind_becomes_dead_letters(cluster: kafka_broker.Cluster
             if head["andon_reason"] not in (b"tombstone",):
                 assert letter.value in [poison[:BODY_LIMIT] for poison in POISON]
                 assert head["trace"] == b"7"
+
+
+def test_late_readings_are_put_in_order_and_too_late_ones_set_aside(
+    cluster: kafka_broker.Cluster,
+) -> None:
+    """Shuffled within the lateness: the alerts are those of the sorted stream. Killed on the way."""
+    chance = random.Random(14)
+    rows = list(live_service.stream(6000, 12, 14))
+    keyed = sorted(((row["ts"] / 1000 + chance.uniform(0, 9.9), i)
+                    for i, (_, row) in enumerate(rows)))
+    engine = live_service.ENGINE + "[quality]\nlateness_seconds = 10\n"
+    with deployment(cluster, 3, engine=engine) as deployed:
+        mixed = [rows[i] for _, i in keyed]
+        live_service.send(deployed, mixed[:3000])
+        deployed.start_worker()
+        live_service.wait_until_done(deployed, 60)
+        live_service.kill(deployed.workers[0])
+        live_service.send(deployed, mixed[3000:])
+        asset, row = mixed[-1]
+        old = [(asset, {**row, "ts": row["ts"] - 3_600_000}),
+               (asset, {**row, "ts": row["ts"] + 30 * 86_400_000})]
+        live_service.send(deployed, old)
+        deployed.start_worker()
+        live_service.wait_until_done(deployed, 60)
+        deployed.stop()
+        said = live_service.assert_same(deployed)
+        assert said.counts["accepted"] == 6000
+        assert {reason for reason, _, _ in said.late} == {"late", "clock_jump"}
+        assert {value for events in said.alerts.values() for value, _ in events} == {
+            value for events in sorted_alerts(deployed, rows).values() for value in events}
+
+
+def sorted_alerts(
+    deployed: Deployment, rows: list[tuple[str, dict[str, Any]]]
+) -> dict[str, list[bytes]]:
+    """What the engine says of the rows in order, up to the moment the shuffled stream ends at."""
+    monitor = Monitor(deployed.settings.monitor, Registry())
+    decoder = Decoder(monitor.registry)
+    messages = [SimpleNamespace(key=asset.encode(), value=json.dumps(row).encode())
+                for asset, row in rows]
+    found: dict[str, list[bytes]] = {}
+    for decoded in decoder.decode(messages):
+        for alert in monitor.process(decoded.readings).alerts:
+            value = alert_message(alert, "", "").value
+            assert value is not None
+            found.setdefault(alert.asset, []).append(value)
+    return found
 
 
 @pytest.mark.parametrize("fault", ["stalled", "stopped", "killed"])

@@ -77,18 +77,18 @@ def test_it_does_what_the_naive_twin_does(seed: int) -> None:
     batch, value, base = columns
     naive = Reorder(5 * SECOND, CONFIG.readings_limit)
     want: list[tuple[object, ...]] = []
-    late = []
+    why = []
     for i in range(len(batch)):
-        was_late, out = naive.take(
+        refused, out = naive.take(
             int(batch.asset[i]), int(batch.sensor[i]), int(batch.time_ns[i]), float(value[i]),
             bool(batch.closes[i]), int(base[i]))
-        late.append(was_late)
+        why.append({"": 0, "duplicate": reorder.DUPLICATE, "late": reorder.LATE}[refused])
         want += [(*r[:3], str(np.float64(r[3])), *r[4:], i) for r in out]
     want += [(*r[:3], str(np.float64(r[3])), *r[4:], -1) for r in naive.flush()]
     got, reason, _ = through(columns, [])
     assert got == want
-    assert (reason == reorder.LATE).tolist() == late
-    assert any(late)
+    assert reason.tolist() == why
+    assert {reorder.DUPLICATE, reorder.LATE} <= set(why)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -124,6 +124,16 @@ def test_each_reading_says_where_it_came_from() -> None:
     assert (own <= said.freed_by).all()
 
 
+def test_a_new_clock_begins_with_the_reading_that_goes_on_first() -> None:
+    time = np.array([100, 101, 3, 1, 2, 40]) * SECOND
+    base = np.array([0, 0, 1, 0, 0, 0], np.int8)
+    batch = reading_batch(np.zeros(6), np.arange(6), time, np.arange(6.0))
+    out, reason, _ = through((batch, batch.value, base), [])
+    assert [(row[2] // SECOND, row[5]) for row in out] == [
+        (100, 0), (101, 0), (1, 1), (2, 0), (3, 0), (40, 0)]
+    assert not reason.any()
+
+
 def test_state_holds_no_nan_and_compiled_is_plain() -> None:
     batch, value, base = stream(11, 200)
     states = [reorder.allocate(CONFIG, 3, 12) for _ in range(2)]
@@ -145,6 +155,6 @@ def test_state_holds_no_nan_and_compiled_is_plain() -> None:
 
 
 def test_limits_are_checked() -> None:
-    for bad in ({"lateness_seconds": -1.0}, {"lateness_seconds": 1e6}, {"readings_limit": 0}):
+    for bad in ({"lateness_seconds": -1.0}, {"lateness_seconds": 1e9}, {"readings_limit": 0}):
         with pytest.raises(ConfigError):
             reorder.Config(**bad)  # type: ignore[arg-type]

@@ -106,3 +106,10 @@ def test_lint_finds_every_mistake(tmp_path: Path) -> None:
     for name in ("budgt", "warm_up_rows", "time_colum", "counter_seconds", "rejected_sample"):
         assert name in found
     assert findings(toml(tmp_path, 'budget = "1/week"\n'), environment={}) == []
+
+
+def test_variables_of_the_tests_are_no_settings() -> None:
+    given = {"ANDON_TEST_KAFKA": "3.9.1", "ANDON_DATA": "/data", "ANDON_BUDGET": "2/week"}
+    assert load(None, {}, given).monitor.budget_per_week == 2.0
+    with pytest.raises(SettingsError, match="tset_kafka"):
+        load(None, {}, {"ANDON_TSET_KAFKA": "3.9.1"})

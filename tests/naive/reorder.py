@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 NEVER = -(1 << 63)
@@ -14,7 +13,8 @@ class Waiting:
 
     newest: int = NEVER
     past: int = NEVER
-    held: list[tuple[int, int, int, float, bool, int]] = field(default_factory=list)
+    restarts: bool = False
+    held: list[tuple[int, int, int, float, bool]] = field(default_factory=list)
 
 
 @dataclass
@@ -28,29 +28,34 @@ class Reorder:
 
     def take(
         self, asset: int, sensor: int, time: int, value: float, closes: bool, base: int
-    ) -> tuple[bool, list[tuple[int, int, int, float, bool, int]]]:
-        """One reading in; whether it was late, and (asset, sensor, time, value, closes, base)."""
+    ) -> tuple[str, list[tuple[int, int, int, float, bool, int]]]:
+        """One reading in; why it is not used, and (asset, sensor, time, value, closes, base)."""
         out: list[tuple[int, int, int, float, bool, int]] = []
         own = self.assets.setdefault(asset, Waiting())
         self.arrivals += 1
         if base == -1:
-            return False, out
+            return "", out
         if base == 1:
             out += self._go(asset, len(own.held))
-            own.newest, own.past = time, NEVER
+            own.newest, own.past, own.restarts = time, NEVER, True
         if time < own.past:
-            return True, out
+            return "late", out
+        same = [reading for reading in own.held if reading[0] == time]
+        if any(reading[2] == sensor for reading in same):
+            return "duplicate", out
+        if any(reading[4] for reading in same):
+            return "late", out
         if len(own.held) == self.limit:
             out += self._go(asset, 1)
             if time < own.past:
-                return True, out
-        own.held.append((time, self.arrivals, sensor, value, closes, base))
+                return "late", out
+        own.held.append((time, self.arrivals, sensor, value, closes))
         own.held.sort(key=lambda reading: reading[:2])
         own.newest = max(own.newest, time)
         bound = own.newest - self.lateness
         out += self._go(asset, sum(reading[0] <= bound for reading in own.held))
         own.past = max(own.past, bound)
-        return False, out
+        return "", out
 
     def flush(self) -> list[tuple[int, int, int, float, bool, int]]:
         """The rest, assets in index order."""
@@ -61,5 +66,8 @@ class Reorder:
         going, own.held = own.held[:number], own.held[number:]
         if going:
             own.past = max(own.past, going[-1][0])
-        return [(asset, sensor, time, value if not math.isnan(value) else math.nan, closes, base)
-                for time, _, sensor, value, closes, base in going]
+        out = []
+        for time, _, sensor, value, closes in going:
+            out.append((asset, sensor, time, value, closes, int(own.restarts)))
+            own.restarts = False
+        return out
