@@ -182,7 +182,7 @@ def test_poison_of_every_kind_becomes_dead_letters(cluster: kafka_broker.Cluster
 def test_late_readings_are_put_in_order_and_too_late_ones_set_aside(
     cluster: kafka_broker.Cluster,
 ) -> None:
-    """Shuffled within the lateness: the alerts are those of the sorted stream. Killed on the way."""
+    """Shuffled within the lateness: the alerts are those of the sorted stream; one kill between."""
     chance = random.Random(14)
     rows = list(live_service.stream(6000, 12, 14))
     keyed = sorted(((row["ts"] / 1000 + chance.uniform(0, 9.9), i)
