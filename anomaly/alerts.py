@@ -24,7 +24,7 @@ import numpy as np
 from anomaly.batches import Float64, Int8, Int64, RowBatch
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
 #: Codes of the life cycle, index = code.
 STATES = ("inactive", "pending", "firing")
@@ -57,6 +57,10 @@ CLAIM_PER_ROW = 30.0
 CLAIM_ROWS = 1e4
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
+#: An alert marked false: what the same sensor leads must be so many decades rarer to be told again,
+#: up to the limit (three marks). A fault that grows is thus told later, never not at all; two
+#: decades are the step from one severity to the next.
+QUIET_STEP, QUIET_LIMIT = 1.0, 3.0
 #: Weight of a row in the recent mean: the last few rows, so that a jump is told as one.
 RECENT_WEIGHT = 0.5
 
@@ -72,12 +76,14 @@ ASSET = np.dtype([
     ("known", np.float64),      # level already told to the operator; 0 = none
     ("close", np.int8),         # 1 = the case ends with the next row (re-baseline)
     ("lead", np.int64),         # detector that led when the alert went pending
+    ("quieted", np.int8),       # 1 = one of its sensors is quieter than it was
 ])
 TAG = np.dtype([
     ("evidence", np.float64),       # recent evidence against this sensor
     ("recent", np.float64),         # exponentially weighted mean of its values
     ("seen", np.int8),
     ("fault_onset_ns", np.int64),   # onset of its open sensor-fault alert; 0 = none
+    ("quiet", np.float64),          # decades by which what it leads must be rarer (feedback)
 ])
 
 
@@ -101,6 +107,20 @@ class Moved:
 def allocate(assets: int, tags: int) -> dict[str, np.ndarray[Any, Any]]:
     """Fresh state: every asset inactive."""
     return {"asset": np.zeros(assets, ASSET), "tag": np.zeros(tags, TAG)}
+
+
+def quieten(
+    state: dict[str, np.ndarray[Any, Any]], asset: int, tags: Int64, column: int, decades: float
+) -> float:
+    """Set by how many decades rarer than the budget what a sensor leads must be; returns the old.
+
+    ``tags int64[d]``: the asset's. Held within 0 and :data:`QUIET_LIMIT`.
+    """
+    quiet = state["tag"]["quiet"]
+    before = float(quiet[tags[column]])
+    quiet[tags[column]] = min(max(decades, 0.0), QUIET_LIMIT)
+    state["asset"]["quieted"][asset] = quiet[tags].any()
+    return before
 
 
 def run(
@@ -158,6 +178,8 @@ def step(
         a = asset[r]
         _remember(tag_state, table, a, x, evidence, r)
         limit_s = min(threshold_s, claim_s[r])
+        if asset_state["quieted"][a] == 1:
+            limit_s *= _quieter(tag_state, table, a, evidence, r)
         if asset_state["close"][a] == 1:
             asset_state["close"][a] = 0
             asset_state["state"][a] = INACTIVE
@@ -259,6 +281,17 @@ def _advance(
         return -1
     case["state"] = INACTIVE
     return TO_RESOLVED
+
+
+@kernel
+def _quieter(tag_state: Any, table: Int64, a: int, evidence: Float64, r: int) -> float:
+    """Factor of the threshold at row r: what people said of alerts that its first sensor led."""
+    leader = -1
+    largest = 0.0
+    for c in range(min(evidence.shape[1], table.shape[1])):
+        if table[a, c] >= 0 and evidence[r, c] > largest:
+            leader, largest = table[a, c], evidence[r, c]
+    return 10.0 ** tag_state["quiet"][leader] if leader >= 0 else 1.0
 
 
 @kernel

@@ -103,8 +103,13 @@ def sensor_alerts(
     return made
 
 
-def conditions(registry: Registry, reference: State, sensor_code: Int64) -> list[Condition]:
-    """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS."""
+def conditions(
+    registry: Registry, reference: State, sensor_code: Int64, quiet: Float64
+) -> list[Condition]:
+    """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS.
+
+    ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer.
+    """
     found = []
     for a, name in enumerate(registry.assets):
         asset = reference["asset"][a]
@@ -112,6 +117,8 @@ def conditions(registry: Registry, reference: State, sensor_code: Int64) -> list
         for c, sensor in enumerate(registry.sensors[a]):
             t = registry.table[a, c]
             state = _sensor_condition(asset, reference["tag"][t], CONDITIONS[sensor_code[t]])
+            if quiet[t] > 0 and state[0] == "trusted":
+                state = "trusted", f"alerts that it leads must be {10 ** quiet[t]:g} times rarer"
             found.append(Condition(name, sensor, *state))
     return found
 

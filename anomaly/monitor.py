@@ -4,9 +4,9 @@ One partition of the stream has one ``Monitor``; live, replay, tests and any oth
 same ``process`` and get the same bytes, however the stream was cut into batches. Read this file
 first to see what happens to a reading:
 
-    quality ─► (reorder) ─► windows ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
+    quality ─► windows ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
 
-The reorder buffer stands there only where readings may come late (``quality.lateness_seconds``).
+The first two are composed in ``intake.py``, with a buffer between where readings may come late.
 
 Nothing feeds back from calibration into a detector, so rows of different assets never wait for one
 another and no rounds are needed: every guard against learning a fault sits
@@ -15,14 +15,13 @@ inside a detector's own kernel.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from anomaly import alerts, announce, calibration, quality, reference, reorder, windows
+from anomaly import alerts, announce, calibration, intake, quality, reference, reorder, windows
 from anomaly.announce import Condition
 from anomaly.batches import (
     Alert,
@@ -87,22 +86,17 @@ class Monitor:
         A pure function of (state, readings): any split of the stream gives the same bits.
         """
         self._make_room()
-        screened = quality.run_screen(
-            self.config.quality, self._state["quality"], self.registry.table, self._low,
-            self._high, readings,
+        rows, reason = intake.run(
+            self.config, self._state, self.registry.table, self._roles, self._low, self._high,
+            readings,
         )
-        rows = self._rows(readings, screened)
-        self._rejected += np.bincount(screened.reason, minlength=self._rejected.size)
-        return self._judge(rows, screened.reason)
+        self._rejected += np.bincount(reason, minlength=self._rejected.size)
+        return self._judge(rows, reason)
 
     def flush(self) -> Outcome:
         """End of the stream: what waits for late readings goes on, open rows are judged."""
-        rows = []
-        if self._reorders:
-            rows.append(self._rows_in_order(reorder.flush(self._state["reorder"]), None))
-        rows.append(windows.flush(
-            self.config.windows, self._state["windows"], self.registry.table))
-        return self._judge(windows.joined(rows), np.zeros(0, np.int8))
+        rows = intake.flush(self.config, self._state, self.registry.table, self._roles)
+        return self._judge(rows, np.zeros(0, np.int8))
 
     def end_warm_up(self) -> None:
         """From here on every asset with enough rows is judged; later ones get the same length.
@@ -134,6 +128,26 @@ class Monitor:
         state["muted"][asset] = self._new_warm_up
         case = self._state["alerts"]["asset"]
         case["close"][asset] = case["state"][asset] != alerts.INACTIVE
+        for column in range(len(self.registry.sensors[asset])):
+            self.quieten(asset, column, 0.0)
+
+    def quieten(self, asset: int, column: int, decades: float) -> float:
+        """What people said of a sensor's alerts; returns what held before. 0 = nothing.
+
+        Rows that the sensor leads must from now on be so many decades rarer than the budget asks
+        (``alerts.QUIET_LIMIT`` at most).
+        """
+        tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
+        return alerts.quieten(self._state["alerts"], asset, tags, column, decades)
+
+    def quiet(self, asset: int, column: int) -> float:
+        """Decades by which what the sensor leads must be rarer than the budget asks."""
+        tag = self.registry.table[asset, column]
+        return float(self._state["alerts"]["tag"]["quiet"][tag])
+
+    def newest_ns(self, asset: int) -> int:
+        """The asset's newest believed event time; 0 = none yet."""
+        return int(self._state["quality"]["asset_clock"]["last_ns"][asset])
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -156,7 +170,7 @@ class Monitor:
         """The stated condition of every asset and sensor, assets in index order."""
         return announce.conditions(
             self.registry, self._state["reference"],
-            self._state["quality"]["tag_watch"]["condition"],
+            self._state["quality"]["tag_watch"]["condition"], self._state["alerts"]["tag"]["quiet"],
         )
 
     # -- state --------------------------------------------------------------------------------
@@ -168,7 +182,7 @@ class Monitor:
             "reference": reference.VERSION, "calibration": calibration.VERSION,
             "alerts": alerts.VERSION,
         }
-        if self._reorders:
+        if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
         return own | {f"detector.{b.name}": b.version for b in self._detectors}
 
@@ -227,45 +241,6 @@ class Monitor:
                     raise StateError(f"{component}/{name} is absent or has another shape or dtype")
                 array[: len(given)] = given
         self.load_stream(state["stream"])
-
-    # -- readings to rows ---------------------------------------------------------------------
-
-    @property
-    def _reorders(self) -> bool:
-        return self.config.quality.lateness_seconds > 0
-
-    def _rows(self, readings: ReadingBatch, screened: quality.Screened) -> RowBatch:
-        """The rows that closed; reasons of readings that found no place in one are written."""
-        if self._reorders:
-            close = self.config.windows
-            if close.row_seconds > 0 or close.cycle.sensor:  # then no wide row closes anything
-                readings = dataclasses.replace(readings, closes=np.zeros(len(readings), np.bool_))
-            released = reorder.run(
-                self.config.reorder, self._state["reorder"], readings, screened.value,
-                screened.base, screened.reason,
-            )
-            return self._rows_in_order(released, screened.reason)
-        return windows.run(
-            self.config.windows, self._state["windows"], self.registry.table, self._roles,
-            readings, screened.value, screened.base, screened.reason,
-        )
-
-    def _rows_in_order(self, released: reorder.Released, reason: Int8 | None) -> RowBatch:
-        """Rows of what the buffer let go; ``reason`` None = at the end of the stream.
-
-        A refusal is told where the reading did not wait: of one that came with an earlier batch
-        nobody could be told any more, and then what is told would depend on the cut.
-        """
-        refused = np.zeros(len(released.readings), np.int8)
-        rows = windows.run(
-            self.config.windows, self._state["windows"], self.registry.table, self._roles,
-            released.readings, released.readings.value, released.base, refused,
-        )
-        closed_at = released.freed_by[rows.closed_at]
-        if reason is not None:
-            told = (refused > 0) & (released.arrived_as == released.freed_by)
-            reason[released.arrived_as[told]] = refused[told]
-        return RowBatch(rows.asset, rows.time_ns, rows.x, closed_at)
 
     # -- the stages after the windows ---------------------------------------------------------
 
@@ -440,7 +415,7 @@ class Monitor:
             "news": calibration.allocate_news(a),
             "alerts": alerts.allocate(a, t),
         }
-        if self._reorders:
+        if intake.reorders(self.config):
             fresh["reorder"] = reorder.allocate(config.reorder, a, t)
         for bound, detector_config in zip(self._detectors, self._configs, strict=True):
             fresh[_key(bound)] = bound.allocate(detector_config, a, t)

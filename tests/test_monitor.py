@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from anomaly import snapshot
-from anomaly.batches import Outcome, ReadingBatch, reading_batch
+from anomaly.batches import Alert, Outcome, ReadingBatch, reading_batch
 from anomaly.config import MonitorConfig, parse
 from anomaly.errors import StateError
 from anomaly.monitor import Monitor
@@ -246,3 +246,40 @@ def test_maintenance_closes_the_open_case_and_warms_up_anew() -> None:
     assert outcome.alerts[0].id == fired[-1].id
     assert not outcome.scores.alert.any()
     assert monitor.conditions()[0].state == "warming"
+
+
+def test_feedback_makes_what_a_sensor_leads_rarer_and_nothing_else() -> None:
+    def alerts_after(decades: dict[int, float], size: float) -> list[Alert]:
+        registry = Registry()
+        monitor = Monitor(CONFIG, registry)
+        x = recording(1, 400, faulty=False)
+        x[266:, 2] += size
+        before, after = cut(wide(registry, ["press"], np.zeros(400, np.int64), [x]), [750])
+        monitor.process(before)
+        for column, amount in decades.items():
+            assert monitor.quieten(0, column, amount) == 0.0
+        states = {c.sensor: c for c in monitor.conditions()}
+        assert ("rarer" in states["vibration"].detail) == (2 in decades)
+        return [a for a in monitor.process(after).alerts if a.state == "firing"]
+
+    plain = alerts_after({}, 5.0)
+    assert plain
+    assert plain[0].contributions[0].sensor == "vibration"
+    assert alerts_after({0: 3.0, 1: 3.0}, 5.0) == plain
+    later = alerts_after({2: 3.0}, 5.0)
+    assert not later or later[0].time_ns > plain[0].time_ns
+    loud = alerts_after({2: 99.0}, 50.0)
+    assert loud, "bounded: what is bad enough is told all the same"
+    assert loud[0].return_period_seconds > 1000 * CONFIG.budget_per_week * 604_800 / 4
+
+
+def test_maintenance_forgets_what_was_said_of_the_sensors() -> None:
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    monitor.process(wide(registry, ["press"], np.zeros(200, np.int64), [recording(1, 200)]))
+    monitor.quieten(0, 1, 2.0)
+    assert monitor.quiet(0, 1) == 2.0
+    other, _ = snapshot.from_bytes(snapshot.to_bytes(monitor, {}), CONFIG)
+    assert other.quiet(0, 1) == 2.0
+    other.rebaseline(0)
+    assert other.quiet(0, 1) == 0.0
