@@ -18,11 +18,13 @@ import numpy as np
 from anomaly import quality
 from anomaly.batches import Int8, Outcome
 from anomaly.monitor import Monitor
-from streams import kafka_state
+from streams import kafka_state, open_alerts
+from streams.alertmanager import AlertmanagerPush
 from streams.kafka_codec import Decoded, Decoder
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message, alert_message, origin_message, score_messages
 from streams.kafka_state import FORMAT, Book, Checkpoint, Record
+from streams.telemetry import Telemetry
 
 #: Reasons from this code on concern the time: such a reading belongs to no row.
 _REFUSED_FROM = quality.REASONS.index("duplicate")
@@ -72,6 +74,8 @@ class Lane:
     checkpoint_now: bool = False
     gap: tuple[int, int] = (-1, -1)
     said: set[str] = field(default_factory=set)
+    telemetry: Telemetry | None = None
+    push: AlertmanagerPush | None = None
 
     @property
     def is_silent(self) -> bool:
@@ -143,6 +147,11 @@ class Lane:
 
     def _digest(self, records: Sequence[Any], decoded: Decoded, loud: bool) -> None:
         outcome = self.monitor.process(decoded.readings)
+        if self.telemetry is not None:
+            self.telemetry.observe(self.partition, outcome, self.monitor, loud)
+        if self.push is not None and loud:
+            self.push.take(outcome.alerts)
+        open_alerts.keep(self.memory, outcome.alerts)
         self.touched.update(np.unique(decoded.readings.asset).tolist())
         self.counts["in"] += decoded.end - decoded.first
         for i, reason in decoded.dead:

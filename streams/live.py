@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from streams import front
 from streams import settings as settings_module
 from streams.commands import CommandReader
 from streams.errors import EXIT_OK, UsageError
-from streams.health import HealthServer, Status
+from streams.front import Front
+from streams.health import Status
 from streams.kafka_settings import client_options
 from streams.kafka_source import KafkaSource, patiently, prepare_topics
 from streams.outbox import Outbox
@@ -78,17 +80,12 @@ def run(options: RunOptions, stderr: TextIO) -> int:
     quiet_libraries()
     wishes, status = Wishes(), Status()
     catch_signals(wishes, say)
-    health = (HealthServer(settings.health.host, settings.health.port, status)
-              if settings.health.port else None)
     sys.setswitchinterval(SWITCH_SECONDS)
-    try:
+    with front.opened(settings, status) as shown:
         status.move("compiling kernels", ready=False)
         warm(settings)
         status.move("connecting", ready=False)
-        _serve(options, settings, connection, wishes, status, say)
-    finally:
-        if health is not None:
-            health.close()
+        _serve(options, settings, connection, wishes, status, say, shown)
     say("stopped; everything is committed")
     return EXIT_OK
 
@@ -202,7 +199,7 @@ def quiet_libraries() -> None:
 
 def _serve(
     options: RunOptions, settings: Settings, connection: Mapping[str, Any], wishes: Wishes,
-    status: Status, say: Callable[[str], None],
+    status: Status, say: Callable[[str], None], shown: Front,
 ) -> None:
     kafka = settings.kafka
     stopped = lambda: wishes.stop  # noqa: E731
@@ -213,7 +210,8 @@ def _serve(
     worker = Worker(
         settings, connection,
         lambda: patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer"),
-        SystemClock(), status, say, wishes, commands=reader, reload=options.load)
+        SystemClock(), status, say, wishes, commands=reader, reload=options.load,
+        telemetry=shown.telemetry, push=shown.push)
     watcher = threading.Event()
     if options.config is not None:
         threading.Thread(target=_watch, args=(Watched(options.config), wishes, watcher),

@@ -21,6 +21,7 @@ from typing import Any
 
 from streams.errors import SettingsError
 from streams.kafka_settings import HealthSettings, KafkaSettings, WebhookSettings
+from streams.metrics_settings import AlertmanagerSettings, MetricsSettings
 
 if typing.TYPE_CHECKING:
     from anomaly.config import MonitorConfig
@@ -95,7 +96,8 @@ class ReplaySettings:
 
 TABLES: dict[str, Any] = {
     "input": InputSettings, "replay": ReplaySettings, "kafka": KafkaSettings,
-    "webhook": WebhookSettings, "health": HealthSettings,
+    "webhook": WebhookSettings, "health": HealthSettings, "metrics": MetricsSettings,
+    "alertmanager": AlertmanagerSettings,
 }
 
 
@@ -109,6 +111,8 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    alertmanager: AlertmanagerSettings = field(default_factory=AlertmanagerSettings)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anomaly.errors import AnomalyError
-from streams import kafka_state
+from streams import kafka_state, open_alerts
+from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
 from streams.errors import StreamsError
 from streams.health import Status
@@ -33,6 +34,7 @@ from streams.kafka_source import KafkaSource, TopicError, patiently
 from streams.lane import Lane
 from streams.service import Clock
 from streams.settings import Settings
+from streams.telemetry import Telemetry
 
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
@@ -87,6 +89,8 @@ class Worker:
     lanes: dict[int, Lane] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     reload: Callable[[], Settings] | None = None
+    telemetry: Telemetry | None = None
+    push: AlertmanagerPush | None = None
     _source: KafkaSource | None = None
     _transactions: Transactions | None = None
     _committed_at: float = 0.0
@@ -160,10 +164,16 @@ class Worker:
         started = time.perf_counter()
         for partition, records in polled.items():
             self._take(partition, records)
-        self.totals.process_seconds += time.perf_counter() - started
+        worked = time.perf_counter() - started
+        self.totals.process_seconds += worked
         self.totals.turns += 1
         self._commit(everything=False)
         self.status.partitions = tuple(sorted(self.lanes))
+        if self.telemetry is not None:
+            self.telemetry.take_worker(self)
+            if polled:
+                self.telemetry.spent("process", worked)
+                self.telemetry.spent("batch", time.perf_counter() - started)
         self.status.detail = {"since_start": asdict(self.totals)}
         if not self._stay_member():
             self.status.move("joining", ready=False)
@@ -219,7 +229,7 @@ class Worker:
             if lane in due:
                 started = time.perf_counter()
                 records += lane.checkpoint_records(lane.commands)
-                self.totals.checkpoint_seconds += time.perf_counter() - started
+                self.totals.checkpoint_seconds += self._spent("checkpoint", started)
                 self.totals.checkpoint_bytes += sum(len(v) for _, v in records)
                 self.totals.checkpoints += 1
             records.append(
@@ -232,7 +242,7 @@ class Worker:
         self._transactions.commit(
             messages, {self.source.place(lane.partition): lane.position for lane in lanes},
             membership)
-        self.totals.commit_seconds += time.perf_counter() - started
+        self.totals.commit_seconds += self._spent("commit", started)
         self.totals.commits += 1
         for lane in lanes:
             lane.done(lane in due, now)
@@ -277,10 +287,11 @@ class Worker:
             f"partition {partition}")
         if self.source.seek(partition, lane.position):
             self.lanes[partition] = lane
+            self._show(lane)
 
     def _lane(self, partition: int) -> Lane:
         kafka, source, now = self.settings.kafka, self.source, self.clock.seconds()
-        started = time.monotonic()
+        started = time.perf_counter()
         latest = kafka_state.read(
             dict(self.options), kafka.state_topic_name, partition,
             transactional_prefix(kafka.group))
@@ -322,8 +333,24 @@ class Worker:
                 kind, _, reason = name.partition(".")
                 (lane.reasons if kind == "dead" else lane.counts)[reason or name] = count
         self.totals.restores += 1
-        self.totals.restore_seconds += time.monotonic() - started
+        self.totals.restore_seconds += self._spent("restore", started)
         return lane
+
+    def _show(self, lane: Lane) -> None:
+        """Let a partition that was taken over be seen, and what is firing there be kept alive."""
+        lane.telemetry, lane.push = self.telemetry, self.push
+        firing = open_alerts.kept(lane.memory)
+        if self.telemetry is not None:
+            self.telemetry.restore(lane.partition, firing, lane.monitor)
+        if self.push is not None:
+            self.push.restore(firing)
+
+    def _spent(self, stage: str, started: float) -> float:
+        """Seconds since ``started``, told to whoever watches."""
+        seconds = time.perf_counter() - started
+        if self.telemetry is not None:
+            self.telemetry.spent(stage, seconds)
+        return seconds
 
     # -- settings ---------------------------------------------------------------------------------
 
@@ -345,6 +372,8 @@ class Worker:
                 self.settings = previous
                 raise
             self.lanes = lanes  # at the same positions: nothing is fetched anew
+            for lane in lanes.values():
+                self._show(lane)
         except (StreamsError, AnomalyError) as error:
             self.totals.reload_successful = False
             self.say(f"settings not changed: {error}")
