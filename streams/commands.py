@@ -3,8 +3,8 @@
 A command is a record in a topic of its own, so that it survives everything and every worker sees
 it; the worker that holds the asset's partition applies it between two batches. Every effect is an
 entry in a ledger beside the state, written in the same transaction, which can be listed and
-reverted. The effects are few: a note on an alert, a time until which an asset's alerts are marked
-as shelved, a label for the evaluation, and a warm-up begun anew.
+reverted. The effects are few: a note on an alert, a while in which an asset's alerts are marked as
+shelved, a label that makes like alerts rarer or not (``verdicts.py``), and a warm-up begun anew.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from anomaly import assets
-from streams import kafka_state
+from streams import kafka_state, verdicts
 from streams.errors import UsageError
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message
 from streams.lane import Lane
+from streams.times import iso
 
 KINDS = ("acknowledge", "shelve", "unshelve", "feedback", "maintenance", "revert")
 LABELS = ("false", "real", "planned")
@@ -33,6 +34,7 @@ COMMAND_LIMIT = 100_000
 #: Entries of a partition's memory; the ledger itself keeps all.
 MEMORY_LIMIT = 1000
 _TEXT_LIMIT = 1000
+_LONGEST_NS = 10 * 366 * 86_400 * 10**9
 
 _LEDGER, _UNDO = b"ledger/", b"undo/"
 
@@ -47,7 +49,12 @@ class Command(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """When it was given, by the giver's clock; for people."""
     alert: str = ""
     label: str = ""
+    for_ns: int = 0
+    """Of a shelving: how long, in the asset's own (event) time from its newest reading on."""
     until_ns: int = 0
+    """Of a shelving: instead, until which event time."""
+    once: bool = False
+    """Of a shelving: instead, the open alert (else the next one) until it resolves."""
     entry: str = ""
     """Of a revert: the ledger entry to take back."""
     by: str = ""
@@ -75,8 +82,11 @@ def problem(command: Command) -> str | None:
         return "needs the alert's id"
     if command.kind == "feedback" and command.label not in LABELS:
         return f"label must be one of {', '.join(LABELS)}"
-    if command.kind == "shelve" and command.until_ns <= 0:
-        return "needs the time until which it holds"
+    if command.kind == "shelve" and (
+        (command.for_ns != 0) + (command.until_ns != 0) + command.once != 1
+        or min(command.for_ns, command.until_ns) < 0 or command.for_ns > _LONGEST_NS
+    ):
+        return "needs how long it holds (ten years at most), until when, or that it is for once"
     if command.kind == "revert" and not command.entry:
         return "needs the ledger entry to take back"
     if max(len(command.note), len(command.by), len(command.alert)) > _TEXT_LIMIT:
@@ -238,16 +248,19 @@ def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
     if command.kind == "acknowledge":
         effect = f"alert {command.alert} acknowledged"
         memory["acknowledged"] = [*memory.get("acknowledged", []), command.alert][-MEMORY_LIMIT:]
+    elif command.kind == "shelve" and command.once:
+        alert, undo = verdicts.shelve_once(memory, command.asset)
+        effect = f"{f'alert {alert}' if alert else 'the next alert'} is shelved until it resolves"
     elif command.kind == "shelve":
-        shelved = memory.setdefault("shelved", {})
-        undo = shelved.get(command.asset, 0)
-        shelved[command.asset] = command.until_ns
-        effect = "shelved"
+        until_ns = command.until_ns or lane.monitor.newest_ns(asset) + command.for_ns
+        undo = verdicts.shelve_until(memory, command.asset, until_ns)
+        effect = f"shelved until {iso(until_ns)} of the asset's own time"
     elif command.kind == "unshelve":
-        undo = memory.setdefault("shelved", {}).pop(command.asset, 0)
+        undo = verdicts.unshelve(memory, command.asset)
         effect = "no longer shelved"
     elif command.kind == "feedback":
-        effect = f"alert {command.alert or '(the asset)'} is {command.label}"
+        effect, undo = verdicts.judge(memory, lane.monitor, asset, command.alert, command.label)
+        lane.touched.add(asset)
     else:
         (undo,) = assets.Tracker(lane.monitor).changes([asset], [True])
         lane.monitor.rebaseline(asset)
@@ -269,11 +282,10 @@ def _revert(lane: Lane, command: Command, asset: int, options: dict[str, Any]) -
     undo = msgspec.msgpack.decode(latest[_UNDO + command.entry.encode()])
     memory = lane.memory
     if entry.command.kind in ("shelve", "unshelve"):
-        shelved = memory.setdefault("shelved", {})
-        if undo:
-            shelved[command.asset] = undo
-        else:
-            shelved.pop(command.asset, None)
+        verdicts.put_back(memory, command.asset, undo)
+    elif entry.command.kind == "feedback":
+        verdicts.unjudge(lane.monitor, asset, undo)
+        lane.touched.add(asset)
     elif entry.command.kind == "acknowledge":
         memory["acknowledged"] = [
             a for a in memory.get("acknowledged", []) if a != entry.command.alert]

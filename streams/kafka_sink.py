@@ -149,7 +149,9 @@ class Transactions:
             raise FencedError(f"{self.transactional_id} cannot abort: {error}") from error
 
 
-def alert_message(alert: Alert, topic: str, source: str, shelved: bool = False) -> Message:
+def alert_message(
+    alert: Alert, topic: str, source: str, shelved: bool = False, acknowledged: bool = False
+) -> Message:
     """One transition of an alert as a CloudEvent in binary mode; the key is the asset."""
     text, number = _SEVERITY[alert.severity]
     headers = [
@@ -165,6 +167,8 @@ def alert_message(alert: Alert, topic: str, source: str, shelved: bool = False) 
     ]
     if shelved:
         headers.append(("andon_shelved", b"true"))
+    if acknowledged:
+        headers.append(("andon_acknowledged", b"true"))
     return Message(topic, alert.asset.encode(), alert_line(alert).encode(), tuple(headers))
 
 

@@ -6,6 +6,7 @@ that compaction keeps one chain per asset and an idle asset is never written aga
 
 ``layout``      what the images look like; another layout is refused, never guessed.
 ``checkpoint``  the position that the images are the state after, and what is no asset's own.
+``memory``      what the commands and open alerts left behind, in pieces.
 ``position``    how far outputs are committed: the input from ``checkpoint`` to here is processed
                 again without a word, which is exact because the engine is deterministic.
 
@@ -42,7 +43,7 @@ RECORD_BYTES = 900_000
 #: How long an open transaction of another worker is waited for before that worker is fenced.
 GRACE_SECONDS = 2.0
 
-_LAYOUT, _CHECKPOINT, _POSITION = b"layout", b"checkpoint", b"position"
+_LAYOUT, _CHECKPOINT, _POSITION, _MEMORY = b"layout", b"checkpoint", b"position", b"memory/"
 _ASSET = b"a/"
 #: format, serial number of the record within its asset, slot, chunk, chunks, asset's index.
 _HEAD = struct.Struct("<BQHHHI")
@@ -70,7 +71,9 @@ class Checkpoint(msgspec.Struct):
     commands: dict[int, int]
     """Per partition of the commands topic: the first command not applied yet."""
     memory: dict[str, Any]
-    """What the commands made known (shelved assets, acknowledged alerts)."""
+    """What the commands made known (shelved assets, acknowledged alerts), and open alerts. Written
+    beside the checkpoint, because it may outgrow a record."""
+    memory_pieces: int = 0
 
 
 class Position(msgspec.Struct):
@@ -151,7 +154,11 @@ class Book:
             chain.since_bytes = 0 if base else chain.since_bytes + len(text)
             chain.serial += 1
             chain.slot += 1
-        written.append((_CHECKPOINT, msgspec.json.encode(checkpoint)))
+        pieces = _pieces(compressor.compress(msgspec.json.encode(checkpoint.memory)))
+        place = checkpoint.position.to_bytes(8, "big")
+        written += [(_MEMORY + str(k).encode(), place + piece) for k, piece in enumerate(pieces)]
+        plain = msgspec.structs.replace(checkpoint, memory={}, memory_pieces=len(pieces))
+        written.append((_CHECKPOINT, msgspec.json.encode(plain)))
         return written
 
 
@@ -222,6 +229,7 @@ def restored(
             raise StateError(f"state format {found.format} is newer than this program's ({FORMAT})")
     book = Book(monitor)
     if checkpoint is not None:
+        _load_memory(checkpoint, latest)
         _check_layout(latest.get(_LAYOUT, b""), book.tracker.layout())
         chains = _chains(latest)
         if sorted(chains) != list(range(checkpoint.assets)):
@@ -258,11 +266,28 @@ class _Found:
 
 
 def _chunks(name: str, index: int, chain: _Chain, text: bytes) -> Iterator[Record]:
-    count = max(1, -(-len(text) // RECORD_BYTES))
-    for c in range(count):
+    pieces = _pieces(text)
+    for c, piece in enumerate(pieces):
         key = _ASSET + f"{chain.slot}/{c}/{name}".encode()
-        head = _HEAD.pack(FORMAT, chain.serial, chain.slot, c, count, index)
-        yield key, head + text[c * RECORD_BYTES:(c + 1) * RECORD_BYTES]
+        yield key, _HEAD.pack(FORMAT, chain.serial, chain.slot, c, len(pieces), index) + piece
+
+
+def _pieces(text: bytes) -> list[bytes]:
+    return [text[k:k + RECORD_BYTES] for k in range(0, len(text), RECORD_BYTES)] or [b""]
+
+
+def _load_memory(checkpoint: Checkpoint, latest: dict[bytes, bytes]) -> None:
+    """Put the memory that was written beside a checkpoint back into it."""
+    if not checkpoint.memory_pieces:
+        return
+    pieces = [latest.get(_MEMORY + str(k).encode(), b"") for k in range(checkpoint.memory_pieces)]
+    if any(piece[:8] != checkpoint.position.to_bytes(8, "big") for piece in pieces):
+        raise StateError("the checkpoint's memory is not the one that was written with it")
+    try:
+        text = zstandard.ZstdDecompressor().decompress(b"".join(piece[8:] for piece in pieces))
+        checkpoint.memory = msgspec.json.decode(text, type=dict[str, Any])
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise StateError(f"the checkpoint's memory cannot be read: {error}") from None
 
 
 def _chains(latest: dict[bytes, bytes]) -> dict[int, _Found]:

@@ -18,7 +18,7 @@ import numpy as np
 from anomaly import quality
 from anomaly.batches import Int8, Outcome
 from anomaly.monitor import Monitor
-from streams import kafka_state, open_alerts
+from streams import kafka_state, open_alerts, verdicts
 from streams.alertmanager import AlertmanagerPush
 from streams.kafka_codec import Decoded, Decoder
 from streams.kafka_settings import KafkaSettings
@@ -149,8 +149,6 @@ class Lane:
         outcome = self.monitor.process(decoded.readings)
         if self.telemetry is not None:
             self.telemetry.observe(self.partition, outcome, self.monitor, loud)
-        if self.push is not None and loud:
-            self.push.take(outcome.alerts)
         open_alerts.keep(self.memory, outcome.alerts)
         self.touched.update(np.unique(decoded.readings.asset).tolist())
         self.counts["in"] += decoded.end - decoded.first
@@ -188,13 +186,14 @@ class Lane:
         self.counts["accepted"] += live
 
     def _tell(self, outcome: Outcome, loud: bool) -> None:
-        shelved = self.memory.get("shelved", {})
         for alert in outcome.alerts:
             self.touched.add(self.monitor.registry.asset(alert.asset))
+            said = verdicts.take(self.memory, alert)
             if loud:
-                hidden = alert.time_ns < shelved.get(alert.asset, 0)
                 self.send(alert_message(
-                    alert, self.kafka.alerts_topic, f"/andon/{self.kafka.group}", hidden))
+                    alert, self.kafka.alerts_topic, f"/andon/{self.kafka.group}", *said))
+                if self.push is not None and (not said[0] or alert.state == "resolved"):
+                    self.push.take([alert])
                 self.urgent = True
         if loud and self.kafka.scores_topic:
             for message in score_messages(outcome, self.monitor.registry, self.kafka.scores_topic):

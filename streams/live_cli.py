@@ -89,16 +89,18 @@ def add_shelve_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``shelve``."""
     _add_command_arguments(parser)
     parser.add_argument("--hours", type=float, default=8.0,
-                        help="for how long (default 8); 0 takes the asset off the shelf")
+                        help="for how long by the asset's own time (default 8); 0 takes it off")
+    parser.add_argument("--once", action="store_true",
+                        help="only the alert that is open, else the next one, until it resolves")
 
 
 def shelve(parsed: argparse.Namespace) -> int:
     """``andon shelve``."""
-    from streams.commands import now_ns
-
-    if parsed.hours <= 0:
+    if parsed.once:
+        return _command(parsed, "shelve", once=True)
+    if not parsed.hours > 0:
         return _command(parsed, "unshelve")
-    return _command(parsed, "shelve", until_ns=now_ns() + round(parsed.hours * 3600e9))
+    return _command(parsed, "shelve", for_ns=round(min(parsed.hours, 1e6) * 3600e9))
 
 
 def add_feedback_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,13 +133,14 @@ def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _command(
-    parsed: argparse.Namespace, kind: str, alert: str = "", label: str = "", until_ns: int = 0
+    parsed: argparse.Namespace, kind: str, alert: str = "", label: str = "", for_ns: int = 0,
+    once: bool = False,
 ) -> int:
     from streams import commands
 
     return _give(_options(parsed).load(), commands.Command(
         commands.new_id(), kind, parsed.asset, commands.now_ns(), alert=alert, label=label,
-        until_ns=until_ns, by=parsed.by, note=parsed.note))
+        for_ns=for_ns, once=once, by=parsed.by, note=parsed.note))
 
 
 def _give(settings: Settings, command: Command) -> int:

@@ -91,7 +91,8 @@ def test_the_topic_stays_bounded_and_idle_assets_cost_nothing() -> None:
     book = Book(monitor)
     step(monitor, 1, 0)
     book.records([0, 1, 2], checkpoint(monitor, 0))
-    assert [key for key, _ in book.records([0, 1, 2], checkpoint(monitor, 1))] == [b"checkpoint"]
+    assert [key for key, _ in book.records([0, 1, 2], checkpoint(monitor, 1))] == [
+        b"memory/0", b"checkpoint"]
 
 
 def test_damage_newer_formats_and_other_settings_are_refused() -> None:
@@ -116,3 +117,17 @@ def test_damage_newer_formats_and_other_settings_are_refused() -> None:
     del good[next(key for key in good if key.startswith(b"a/0/"))]
     with pytest.raises(StateError):
         kafka_state.restored(good, CONFIG, 100, 1000)
+
+
+def test_a_memory_larger_than_a_record_is_kept_in_pieces() -> None:
+    monitor = Monitor(CONFIG, Registry())
+    random.seed(1)
+    memory = {"open": {str(k): random.randbytes(40).hex() for k in range(40_000)}}
+    given = msgspec.structs.replace(checkpoint(monitor, 7), memory=memory)
+    log = dict(Book(monitor).records([], given))
+    assert max(map(len, log.values())) < 1_000_000
+    found = kafka_state.restored(log, CONFIG, 100, 1000)
+    assert found.checkpoint is not None
+    assert found.checkpoint.memory == memory
+    with pytest.raises(StateError, match="memory"):
+        kafka_state.restored(log | {b"memory/1": b"\0" * 9}, CONFIG, 100, 1000)

@@ -104,7 +104,9 @@ def test_commands_take_effect_once_and_can_be_taken_back(cluster: kafka_broker.C
         assert andon(deployed, "ledger", "--revert", ids[3]).returncode == 0
         wait_for(lambda: andon(deployed, "ledger").stdout.count("\n") == 5, 40,
                  "the revert " + deployed.logs())
-        assert "trusted" in andon(deployed, "inspect", "--asset", asset).stdout
+        told = andon(deployed, "inspect", "--asset", asset).stdout
+        assert "trusted" in told
+        assert "10 times rarer" in told, told
         live_service.send(deployed, rows(4800, 4, 8)[2400:])
         live_service.wait_until_done(deployed, 60)
         deployed.stop()
@@ -112,11 +114,13 @@ def test_commands_take_effect_once_and_can_be_taken_back(cluster: kafka_broker.C
         kinds = [dict(e.headers)["ce_type"] for e in events]
         for kind in ("acknowledge", "feedback", "shelve", "maintenance", "revert"):
             assert kinds.count(f"andon.command.{kind}".encode()) == 1
+        entries = [json.loads(line) for line in andon(deployed, "ledger").stdout.splitlines()]
+        assert "times rarer" in entries[1]["effect"]
+        assert "of the asset's own time" in entries[2]["effect"]
         later = [dict(e.headers) for e in events if e.key == alert.key
                  and b"alert" in dict(e.headers)["ce_type"]
                  and json.loads(e.value)["time"] > json.loads(alert.value)["time"]]
         assert any("andon_shelved" in head for head in later)
-        entries = [json.loads(line) for line in andon(deployed, "ledger").stdout.splitlines()]
         assert [e["command"]["id"] for e in entries][:4] == ids
         assert entries[3]["reverted_by"] == entries[4]["command"]["id"]
 
