@@ -71,7 +71,8 @@ class Deployment:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "streams", "run", "--config", str(self.config)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **(environment or {})})
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1",
+                     **(environment or {})})
         self.started += 1
         self.workers.append(worker)
         return worker
@@ -328,5 +329,9 @@ def wait_until_done(
         if positions(deployed) == target:
             return
         time.sleep(0.2)
+    for worker in deployed.workers:  # let each say where it hangs
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGABRT)
+    time.sleep(1.0)
     raise TimeoutError(
         f"not done after {seconds} s: {positions(deployed)} of {target}\n{deployed.logs()}")

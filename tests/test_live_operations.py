@@ -92,7 +92,7 @@ def test_commands_take_effect_once_and_can_be_taken_back(cluster: kafka_broker.C
         asset, identity = alert.key.decode(), json.loads(alert.value)["id"]
         given = [andon(deployed, "ack", asset, identity, "--by", "Ana"),
                  andon(deployed, "feedback", asset, identity, "false"),
-                 andon(deployed, "shelve", asset, "--hours", "200000"),
+                 andon(deployed, "shelve", asset, "--hours", "100"),
                  andon(deployed, "maintenance", asset, "--note", "bearing changed")]
         assert [g.returncode for g in given] == [0] * 4, given
         ids = [g.stdout.strip() for g in given]
