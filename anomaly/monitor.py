@@ -21,7 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from anomaly import alerts, announce, calibration, intake, quality, reference, reorder, windows
+from anomaly import (
+    alerts,
+    announce,
+    calibration,
+    intake,
+    maxima,
+    quality,
+    reference,
+    reorder,
+    windows,
+)
 from anomaly.announce import Condition
 from anomaly.batches import (
     Alert,
@@ -70,6 +80,8 @@ class Monitor:
             config.budget_per_week,
         )
         self._role = np.array([calibration.ROLES.index(b.role) for b in self._detectors], np.int64)
+        novel = np.flatnonzero(self._role == calibration.NOVELTY)
+        self._shape = int(novel[0]) if novel.size else -1  # the detector that judges shapes
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
@@ -180,7 +192,7 @@ class Monitor:
         own = {
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
-            "alerts": alerts.VERSION,
+            "alerts": alerts.VERSION, "maxima": maxima.VERSION,
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
@@ -284,6 +296,7 @@ class Monitor:
             state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns, rows.x, number
         )
         score, _ = self._detect(rows)
+        self._rarity_of_shape(rows, score)
         judged.detector_score[place] = score
         unknown = np.full(len(rows), np.nan)
         judged.score[place] = self._score(rows, number, score, unknown)
@@ -292,7 +305,7 @@ class Monitor:
         for a in rows.asset[full].tolist():
             if not state["asset"]["ready"][a]:
                 self._freeze(a)
-        moved = self._walk(rows, number, unknown, unknown, unknown,
+        moved = self._walk(rows, number, unknown, unknown, unknown, unknown,
                            np.full(len(rows), -1, np.int64), np.zeros_like(rows.x))
         return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, unknown)
 
@@ -316,6 +329,9 @@ class Monitor:
         calibration.fit(
             *self._state["calibration"].values(), self._role, a, score, reference.inflation(rows)
         )
+        self._state["maxima"]["asset"]["alerts"][a] = (
+            self._shape >= 0 and len(tags) <= maxima.SENSOR_LIMIT
+        )
         asset["ready"][a] = 1
 
     def _judge_ready(
@@ -330,19 +346,38 @@ class Monitor:
             *self._state["calibration"].values(), self._role, rows.asset, score, units, level,
             fast, period_s,
         )
+        interval_s = state["asset"]["interval_s"][rows.asset]
+        period_s *= interval_s
+        shape_s, shape_unit = np.empty(m), np.empty(m)
+        maxima.share(
+            self._state["maxima"]["asset"], rows.asset, interval_s,
+            self._rarity_of_shape(rows, score), period_s, shape_s, shape_unit,
+        )
+        if self._shape >= 0:
+            units[:, self._shape] = shape_unit
         total = np.zeros_like(rows.x)
         lead = np.full(m, -1, np.int64)
         for j in range(k):
             calibration.blame(units, evidence[j], total, lead, j)
-        period_s *= state["asset"]["interval_s"][rows.asset]
         judged.detector_score[place] = score
         judged.score[place] = self._score(rows, number, score, level)
-        judged.period_s[place] = period_s
-        moved = self._walk(rows, number, period_s, level, fast, lead, total)
+        told_s = np.fmax(period_s, shape_s)
+        judged.period_s[place] = told_s
+        moved = self._walk(rows, number, period_s, shape_s, level, fast, lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(
-            self._voice, self._state["reference"]["tag"], rows, place, moved, period_s
+            self._voice, self._state["reference"]["tag"], rows, place, moved, told_s
         )
+
+    def _rarity_of_shape(self, rows: RowBatch, score: Float64) -> Float64:
+        """Return period in rows of each row's shape; NaN = no opinion, or no such detector."""
+        period_rows = np.full(len(rows), np.nan)
+        if self._shape >= 0:
+            maxima.step(
+                self._state["maxima"]["asset"], rows.asset,
+                np.ascontiguousarray(score[:, self._shape]), period_rows,
+            )
+        return period_rows
 
     def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
         """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""
@@ -366,14 +401,14 @@ class Monitor:
         return fused
 
     def _walk(
-        self, rows: RowBatch, number: Int64, period_s: Float64, level: Float64, fast: Float64,
-        lead: Int64, evidence: Float64,
+        self, rows: RowBatch, number: Int64, period_s: Float64, shape_s: Float64, level: Float64,
+        fast: Float64, lead: Int64, evidence: Float64,
     ) -> alerts.Moved:
         asset = self._state["reference"]["asset"]
         return alerts.run(
             self._state["alerts"], WEEK_SECONDS / self.config.budget_per_week,
             self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
-            self.registry.table, rows, period_s, level, fast, lead, evidence,
+            self.registry.table, rows, period_s, shape_s, level, fast, lead, evidence,
             asset["warm_up"][rows.asset], self._claim_seconds(rows, number),
         )
 
@@ -413,6 +448,7 @@ class Monitor:
             "warm_up": {"asset_score": np.zeros((a, self._reference_rows, len(self._detectors)))},
             "calibration": calibration.allocate(a, len(self._detectors)),
             "news": calibration.allocate_news(a),
+            "maxima": maxima.allocate(a),
             "alerts": alerts.allocate(a, t),
         }
         if intake.reorders(self.config):
