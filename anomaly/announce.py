@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from anomaly import production
 from anomaly.alerts import TRANSITIONS, Moved
 from anomaly.batches import Alert, Bool, Contribution, Float64, Int64, RowBatch
 from anomaly.config import WEEK_SECONDS
 from anomaly.detectors import State
-from anomaly.explain import sentence
+from anomaly.explain import loss_sentence, sentence
 from anomaly.quality import CONDITIONS, Findings
 from anomaly.registry import Registry
 
@@ -103,6 +104,31 @@ def sensor_alerts(
     return made
 
 
+def loss_alerts(
+    voice: Voice, findings: Any, places: Int64, settings: production.Config
+) -> list[tuple[int, Alert]]:
+    """Inefficiencies: kinds of their own, each with what it was, what it is and what it costs."""
+    made = []
+    for i, found in enumerate(findings):
+        a, kind = int(found["asset"]), production.LOSS_KINDS[found["kind"]]
+        asset, onset = voice.registry.assets[a], int(found["since_ns"])
+        state = "firing" if found["firing"] else "resolved"
+        expected, actual = float(found["expected"]), float(found["actual"])
+        unit = ""
+        if kind in ("energy_per_part", "idle_energy"):
+            unit = production.power_unit(settings, voice.registry.sensors[a])
+        text = loss_sentence(
+            voice.language, kind, state, asset, onset, expected, actual,
+            float(found["cycle_seconds"]), unit)
+        made.append((int(places[i]), Alert(
+            id=_identity(asset, kind, "", onset), asset=asset, kind=kind, state=state,
+            severity="low", onset_ns=onset, time_ns=int(found["time_ns"]),
+            return_period_seconds=float(found["period_seconds"]),
+            contributions=(Contribution(kind, 1.0, expected, actual),),
+            time_left_seconds=None, sentence=text)))
+    return made
+
+
 def conditions(
     registry: Registry, reference: State, sensor_code: Int64, quiet: Float64
 ) -> list[Condition]:
@@ -172,15 +198,18 @@ def _alert(
 ) -> Alert:
     asset = voice.registry.assets[a]
     sensor = blamed[0].sensor if kind == "sensor_fault" else ""  # cases of one asset stay one id
-    identity = hashlib.sha256(f"{asset}\0{kind}\0{sensor}\0{onset_ns}".encode()).hexdigest()[:16]
     return Alert(
-        id=identity, asset=asset, kind=kind, state=state,
+        id=_identity(asset, kind, sensor, onset_ns), asset=asset, kind=kind, state=state,
         severity=_severity(kind, period_s * voice.budget_per_week / WEEK_SECONDS),
         onset_ns=onset_ns, time_ns=time_ns, return_period_seconds=period_s,
         contributions=blamed, time_left_seconds=None,
         sentence=sentence(voice.language, kind, state, asset, onset_ns, period_s, blamed, None,
                           cause, gap_seconds),
     )
+
+
+def _identity(asset: str, kind: str, sensor: str, onset_ns: int) -> str:
+    return hashlib.sha256(f"{asset}\0{kind}\0{sensor}\0{onset_ns}".encode()).hexdigest()[:16]
 
 
 def _severity(kind: str, beyond: float) -> str:

@@ -182,22 +182,24 @@ class _Parts:
         blocks = self.asset_blocks if kind == "asset" else self.tag_blocks
         packed = np.zeros((index.size, blocks * BLOCK_BYTES), np.uint8)
         for component, name, start, row in self.places[kind]:
-            if row:
-                packed[:, start:start + row] = _rows(state[component][name])[index]
+            rows = _rows(state[component][name])
+            if row and len(rows):  # else the component has no state yet
+                packed[:, start:start + row] = rows[index]
         return packed.view(np.uint64).reshape(index.size, blocks, _WORDS)
 
     def scatter(self, state: Any, kind: str, index: Int64, packed: Words) -> None:
         """Write parts back where :meth:`gather` took them."""
         text = packed.reshape(index.size, -1).view(np.uint8)
         for component, name, start, row in self.places[kind]:
-            if row:
-                _rows(state[component][name])[index] = text[:, start:start + row]
+            rows = _rows(state[component][name])
+            if row and len(rows):
+                rows[index] = text[:, start:start + row]
 
 
 def _rows(array: np.ndarray[Any, Any]) -> npt.NDArray[np.uint8]:
     """The array's rows as bytes, uint8[n, bytes of a row]; a view."""
     assert array.flags.c_contiguous
-    return array.reshape(len(array), -1).view(np.uint8)
+    return array.reshape(len(array), -1 if len(array) else 0).view(np.uint8)
 
 
 def _differing(

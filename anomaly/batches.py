@@ -50,6 +50,25 @@ class ReadingBatch:
         return int(self.asset.size)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ordered:
+    """Readings as the windows took them: screened, and in order where they were held back.
+
+    Attributes
+    ----------
+    readings : ReadingBatch
+        Its ``value`` is the screened one, NaN where refused.
+    base : int8[n]
+        What ``quality`` says of the time (``windows``).
+    freed_by : int64[n] or None
+        Index of the arrival that let each go; None = its own.
+    """
+
+    readings: ReadingBatch
+    base: Int8
+    freed_by: Int64 | None
+
+
 @dataclass(frozen=True, slots=True)
 class RowBatch:
     """m closed windows, in the order in which they closed.

@@ -60,12 +60,14 @@ ASSET = np.dtype([
     ("open_ns", np.int64),
     ("open_energy", np.float64),
     ("open_product", np.int64),
+    ("nominal_ns", np.int64),  # of the product made, as known with the latest row
 ])
 
-#: One booked stretch. ``energy`` in the unit of the energy counter, 0 where there is none.
+#: One booked stretch. ``energy`` in the unit of the energy counter, 0 where there is none;
+#: ``nominal_ns`` as known when it ended, 0 = not yet.
 SEGMENT = np.dtype([
     ("asset", np.int64), ("start_ns", np.int64), ("end_ns", np.int64), ("heading", np.int64),
-    ("product", np.int64), ("energy", np.float64),
+    ("product", np.int64), ("energy", np.float64), ("nominal_ns", np.int64),
 ])
 
 
@@ -89,9 +91,10 @@ def book(
             me["late"] += 1
             continue
         now = min(max(product[i], 0), asset_nominal.shape[1] - 1)
+        me["nominal_ns"] = asset_nominal[a, me["product"]]
         made, scrapped, used = _counters(me, parts[i], rejects[i], energy[i])
         if me["known"] == 0:
-            me["known"], me["first_ns"], me["open_ns"] = 1, t, t
+            me["known"], me["first_ns"], me["open_ns"], me["heading"] = 1, t, t, -1
             me["state"], me["product"], me["bank_ns"] = UNKNOWN, now, asset_nominal[a, now]
         else:
             out_parts[i], out_rejects[i] = made, scrapped
@@ -120,6 +123,7 @@ def close(
         me = asset_row[a]
         if me["known"] == 0:
             continue
+        me["nominal_ns"] = asset_nominal[a, me["product"]]
         if extend and me["state"] != UNKNOWN:  # what a counter will say next is not known
             end = me["last_ns"] + me["interval_ns"]
             m = _between(me, cycles, limits, plan, a, me["last_ns"], end, 0.0, 0.0, out, m)
@@ -293,6 +297,7 @@ def _emit(me: Record, a: int, end: int, out: Records, m: int) -> int:
     row["asset"], row["start_ns"], row["end_ns"] = a, me["open_ns"], end
     row["heading"], row["product"], row["energy"] = (
         me["heading"], me["open_product"], me["open_energy"])
+    row["nominal_ns"] = me["nominal_ns"]
     me["open_ns"], me["open_energy"] = end, 0.0
     return m + 1
 

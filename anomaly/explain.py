@@ -38,6 +38,27 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "resolved": "{asset}: the alert on {lead} that began {since} is over",
         "gap_over": "{asset}: data arrive again; nothing had come since {since}",
         "stuck": "it repeats the same value", "silent": "it sends nothing",
+        "slow_cycle": "{asset}: cycle time {actual} s against {expected} s since {since}{percent}",
+        "rate_after_changeover": "{asset}: slower since the changeover, cycle time {actual} s "
+                                 "against {expected} s since {since}{percent}",
+        "micro_stops": "{asset}: short stops in {actual} of 100 cycles against {expected} "
+                       "since {since}",
+        "energy_per_part": "{asset}: energy per part {actual}{unit} against {expected}{unit} "
+                           "since {since}{percent}",
+        "rejects": "{asset}: {actual} of 100 parts rejected against {expected} since {since}",
+        "idle_energy": "{asset}: draws {actual}{unit} while it stands still against "
+                       "{expected}{unit} since {since}{percent}",
+        "bottleneck": "{asset}: now the bottleneck of the line, before it was {lead}, since "
+                      "{since}; that others starve or are blocked is its effect",
+        "cost": ", costs about {cost} a shift", "parts": "{n} parts",
+        "loss_over": "{asset}: the loss that began {since} is over ({what})",
+        "what.slow_cycle": "cycle time", "what.micro_stops": "short stops",
+        "what.energy_per_part": "energy per part", "what.rejects": "rejects",
+        "what.idle_energy": "power at rest", "what.rate_after_changeover": "rate after changeover",
+        "what.bottleneck": "bottleneck",
+        "stop_no": "; the next planned stop is in {stop}: it will not last",
+        "stop_yes": "; the next planned stop is in {stop}: it should last",
+        "stop_uncertain": "; the next planned stop is in {stop}: it may not last",
         "and": " and ", "over": "longer than recorded history supports",
         "units": "s|min|h|days|weeks|months|years",
     },
@@ -59,6 +80,27 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "resolved": "{asset}: der Alarm zu {lead}, der {since} begann, ist vorbei",
         "gap_over": "{asset}: es kommen wieder Daten; seit {since} war nichts gekommen",
         "stuck": "er wiederholt denselben Wert", "silent": "er sendet nichts",
+        "slow_cycle": "{asset}: Zykluszeit {actual} s statt {expected} s seit {since}{percent}",
+        "rate_after_changeover": "{asset}: langsamer seit dem Rüsten, Zykluszeit {actual} s "
+                                 "statt {expected} s seit {since}{percent}",
+        "micro_stops": "{asset}: kurze Stopps in {actual} von 100 Zyklen statt {expected} "
+                       "seit {since}",
+        "energy_per_part": "{asset}: Energie je Teil {actual}{unit} statt {expected}{unit} "
+                           "seit {since}{percent}",
+        "rejects": "{asset}: {actual} von 100 Teilen Ausschuss statt {expected} seit {since}",
+        "idle_energy": "{asset}: zieht im Stillstand {actual}{unit} statt {expected}{unit} "
+                       "seit {since}{percent}",
+        "bottleneck": "{asset}: jetzt der Engpass der Linie, zuvor {lead}, seit {since}; dass "
+                      "andere leer laufen oder blockiert sind, ist seine Folge",
+        "cost": ", kostet etwa {cost} je Schicht", "parts": "{n} Teile",
+        "loss_over": "{asset}: der Verlust, der {since} begann, ist vorbei ({what})",
+        "what.slow_cycle": "Zykluszeit", "what.micro_stops": "kurze Stopps",
+        "what.energy_per_part": "Energie je Teil", "what.rejects": "Ausschuss",
+        "what.idle_energy": "Leistung im Stillstand",
+        "what.rate_after_changeover": "Takt nach dem Rüsten", "what.bottleneck": "Engpass",
+        "stop_no": "; der nächste geplante Halt ist in {stop}: so lange hält es nicht",
+        "stop_yes": "; der nächste geplante Halt ist in {stop}: bis dahin sollte es halten",
+        "stop_uncertain": "; der nächste geplante Halt ist in {stop}: vielleicht hält es nicht",
         "and": " und ", "over": "mehr als die Aufzeichnung belegt",
         "units": "s|min|h|Tagen|Wochen|Monaten|Jahren",
     },
@@ -80,6 +122,30 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "resolved": "{asset}: terminó la alerta sobre {lead} que empezó {since}",
         "gap_over": "{asset}: vuelven a llegar datos; no llegaba nada desde {since}",
         "stuck": "repite el mismo valor", "silent": "no envía nada",
+        "slow_cycle": "{asset}: tiempo de ciclo {actual} s frente a {expected} s desde "
+                      "{since}{percent}",
+        "rate_after_changeover": "{asset}: más lenta desde el cambio de producto, tiempo de ciclo "
+                                 "{actual} s frente a {expected} s desde {since}{percent}",
+        "micro_stops": "{asset}: paradas cortas en {actual} de cada 100 ciclos frente a {expected} "
+                       "desde {since}",
+        "energy_per_part": "{asset}: energía por pieza {actual}{unit} frente a {expected}{unit} "
+                           "desde {since}{percent}",
+        "rejects": "{asset}: {actual} de cada 100 piezas rechazadas frente a {expected} desde "
+                   "{since}",
+        "idle_energy": "{asset}: consume {actual}{unit} parada frente a {expected}{unit} desde "
+                       "{since}{percent}",
+        "bottleneck": "{asset}: ahora es el cuello de botella de la línea, antes era {lead}, desde "
+                      "{since}; que otras esperen o se bloqueen es su efecto",
+        "cost": ", cuesta unas {cost} por turno", "parts": "{n} piezas",
+        "loss_over": "{asset}: terminó la pérdida que empezó {since} ({what})",
+        "what.slow_cycle": "tiempo de ciclo", "what.micro_stops": "paradas cortas",
+        "what.energy_per_part": "energía por pieza", "what.rejects": "rechazos",
+        "what.idle_energy": "consumo en reposo",
+        "what.rate_after_changeover": "ritmo tras el cambio",
+        "what.bottleneck": "cuello de botella",
+        "stop_no": "; la próxima parada prevista es en {stop}: no durará tanto",
+        "stop_yes": "; la próxima parada prevista es en {stop}: debería durar",
+        "stop_uncertain": "; la próxima parada prevista es en {stop}: puede que no dure",
         "and": " y ", "over": "más de lo que avala el historial",
         "units": "s|min|h|días|semanas|meses|años",
     },
@@ -101,6 +167,24 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "resolved": "{asset}:{since} 开始的关于 {lead} 的警报已结束",
         "gap_over": "{asset}:数据已恢复;自 {since} 起曾没有数据",
         "stuck": "数值一直不变", "silent": "没有发送数据",
+        "slow_cycle": "{asset}:自 {since} 起节拍为 {actual} 秒,原为 {expected} 秒{percent}",
+        "rate_after_changeover": "{asset}:换产后变慢,自 {since} 起节拍为 {actual} 秒,"
+                                 "原为 {expected} 秒{percent}",
+        "micro_stops": "{asset}:自 {since} 起每 100 个循环有 {actual} 个短停,原为 {expected} 个",
+        "energy_per_part": "{asset}:自 {since} 起单件能耗为 {actual}{unit},"
+                           "原为 {expected}{unit}{percent}",
+        "rejects": "{asset}:自 {since} 起每 100 件有 {actual} 件不合格,原为 {expected} 件",
+        "idle_energy": "{asset}:自 {since} 起停机时功率为 {actual}{unit},"
+                       "原为 {expected}{unit}{percent}",
+        "bottleneck": "{asset}:自 {since} 起成为产线瓶颈,此前为 {lead};其他工位缺料或堵料由此引起",
+        "cost": ",每班约损失 {cost}", "parts": "{n} 件",
+        "loss_over": "{asset}:{since} 开始的损失已结束({what})",
+        "what.slow_cycle": "节拍", "what.micro_stops": "短停", "what.energy_per_part": "单件能耗",
+        "what.rejects": "不合格", "what.idle_energy": "停机功率",
+        "what.rate_after_changeover": "换产后速度", "what.bottleneck": "瓶颈",
+        "stop_no": ";下一次计划停机在 {stop} 后:撑不到那时",
+        "stop_yes": ";下一次计划停机在 {stop} 后:应能撑到那时",
+        "stop_uncertain": ";下一次计划停机在 {stop} 后:可能撑不到那时",
         "and": "、", "over": "超出历史记录所能支持的时间",
         "units": "秒|分钟|小时|天|周|个月|年",
     },
@@ -152,6 +236,53 @@ def sentence(
     if kind != "sensor_fault":
         text += words["ruled_out"]
     return text + ("。" if language == "zh" else ".")
+
+
+def loss_sentence(
+    language: str, kind: str, state: str, asset: str, since_ns: int, expected: float,
+    actual: float, cycle_seconds: float, unit: str = "", shift_seconds: float = 28_800.0,
+    before: str = "",
+) -> str:
+    """One plain sentence for a loss that began or is over.
+
+    ``expected`` and ``actual`` as in ``inefficiency.FINDING``; ``unit`` of an energy, else empty;
+    ``before`` is the machine that was the bottleneck. What it costs is counted over a shift.
+    """
+    words = _WORDS[language]
+    end = "。" if language == "zh" else "."
+    since = moment(since_ns)
+    if state == "resolved":
+        return words["loss_over"].format(
+            asset=asset, since=since, what=words[f"what.{kind}"]) + end
+    change = actual / expected - 1.0 if expected else math.nan
+    percent = "" if change != change else f" ({change:+.1%})".replace("%", " %")
+    scale = 100.0 if kind in ("micro_stops", "rejects") else 1.0
+    text = words[kind].format(
+        asset=asset, since=since, percent=percent, lead=before,
+        unit=f" {unit}h" if unit and kind == "energy_per_part" else f" {unit}" if unit else "",
+        expected=_pair(scale * expected, scale * actual),
+        actual=_pair(scale * actual, scale * expected))
+    made = shift_seconds / cycle_seconds if cycle_seconds > 0.0 else math.nan
+    cost = ""
+    if kind in ("slow_cycle", "rate_after_changeover"):
+        made = shift_seconds / expected - shift_seconds / actual
+        cost = words["parts"].format(n=round(made)) if made >= 0.5 else ""
+    elif kind == "rejects" and made * (actual - expected) >= 0.5:
+        cost = words["parts"].format(n=round(made * (actual - expected)))
+    elif kind == "energy_per_part" and unit and made == made:
+        cost = f"{quantity(float(f'{made * (actual - expected):.2g}'))} {unit}h"
+    if cost:
+        text += words["cost"].format(cost=cost)
+    return text + end
+
+
+def _pair(value: float, other: float) -> str:
+    """A value with the decimals that tell it from the one it stands beside; 3 digits at least."""
+    if value != value or other != other:
+        return quantity(value)
+    gap = max(abs(value - other), 1e-12)
+    decimals = max(0, 2 - _exponent(max(abs(value), 1e-12)), -_exponent(gap))
+    return f"{value:.{min(decimals, 6)}f}"
 
 
 def moment(time_ns: int) -> str:

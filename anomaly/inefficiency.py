@@ -22,60 +22,76 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly.batches import Float64, Int64
+from anomaly import charts
+from anomaly.batches import Float64
 from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
-#: The kinds of loss; the index is the code.
-KINDS = ("slow_cycle", "micro_stops", "energy_per_part", "rejects")
-SLOW_CYCLE, MICRO_STOPS, ENERGY, REJECTS = range(4)
+#: The kinds of loss; the index is the code. The last is a slow cycle that began with a changeover.
+KINDS = (
+    "slow_cycle", "micro_stops", "energy_per_part", "rejects", "idle_energy",
+    "rate_after_changeover",
+)
+SLOW_CYCLE, MICRO_STOPS, ENERGY, REJECTS, IDLE_ENERGY, AFTER_CHANGEOVER = range(6)
 
-_KINDS = len(KINDS)
+#: Energy per part is judged in means of so many rows, from so many means on: it follows the hall's
+#: and the machine's temperature up and down within hours, and what is looked for takes days.
+ENERGY_ROWS, ENERGY_BATCHES = 25, 20
+
+_KINDS = 4  # charts per product; idle energy is the asset's
 #: Parts of the budget: the most to what is hardest to see and met most often.
-_SHARES = np.array([0.55, 0.15, 0.15, 0.15])
+_SHARES = np.array([0.55, 0.15, 0.15, 0.10, 0.05])
 _WEEK_SECONDS = 604_800.0
-_BATCH = 25  # cycles per batch mean: longer than what a cycle time usually remembers
-_CLIP = 3.0  # deviations that one cycle may count
-_PRIOR = 5.0  # excursions that the theory counts as
-_LOW = 1.0  # nats from which an excursion counts; below, the tail is not yet one
-_REACH = 1.5  # limits at which a sum stops growing, so that an end is seen
+# Least deviations, as a share: what is smaller is the clock's or the meter's step.
+_CYCLE_FLOOR, _ENERGY_FLOOR = 0.005, 0.01
+_AFTER_CYCLES = 60.0  # usual cycles after a changeover in which a slower rate is its
 
 State = dict[str, npt.NDArray[Any]]
 Records = npt.NDArray[np.void]
 Record = Any  # one element of a structured array, changed in place
 
-_ASSET = np.dtype([("known", np.int64), ("last_ns", np.int64), ("settling", np.int64)])
+_ASSET = np.dtype([
+    ("known", np.int64), ("last_ns", np.int64), ("settling", np.int64),
+    ("changed_ns", np.int64),
+    ("ready_ns", np.int64),  # when the first reference of the asset stood; 0 = none does
+    ("restart", np.int64),  # 1 = what was usual may have changed
+    ("stills", np.int64),  # standstills kept so far
+    ("usual_seconds", np.float64),  # cycle of the product made last
+])
 _PRODUCT = np.dtype([
     ("cycles", np.int64),  # judged or kept so far
     ("ready", np.int64),
     ("seconds", np.float64),  # usual cycle
+    ("span", np.float64),  # and usual seconds per row of cycles: rows may count several parts
+    ("metered", np.float64),  # of the open batch of energies: rows and total; batches kept
+    ("used", np.float64),
+    ("batches", np.int64),
 ])
-_CHART = np.dtype([
-    ("known", np.int64),
-    ("centre", np.float64),  # mean, or probability per cycle
-    ("scale", np.float64),  # long-run deviation; 0 for probabilities
-    ("gain", np.float64),  # nats per deviation, or per event
-    ("cost", np.float64),  # nats per cycle
-    ("theory", np.float64),  # excursions above _LOW per cycle, in theory
-    ("sum", np.float64),
-    ("peak", np.float64),
-    ("since_ns", np.int64),  # where the present excursion began
-    ("count", np.float64),  # of it: cycles and total, for the actual level
-    ("total", np.float64),
-    ("rows", np.float64),
-    ("excursions", np.float64),
-    ("excess", np.float64),
-    ("firing", np.int64),
+#: A finished cycle, or several that were counted at once (``made``). ``seconds`` and ``energy`` are
+#: per part, energy NaN = not known; ``rejects`` of these parts, NaN = not inspected; ``changed_ns``
+#: is the latest change of product before it.
+CYCLE = np.dtype([
+    ("row", np.int64), ("asset", np.int64), ("time_ns", np.int64), ("product", np.int64),
+    ("changed_ns", np.int64), ("seconds", np.float64), ("made", np.float64),
+    ("energy", np.float64), ("rejects", np.float64),
 ])
 
-#: One change: a loss began (``firing`` 1) or is over (0). ``expected``, ``actual``: seconds, share
-#: of cycles with a stop, energy per part, share rejected.
+#: A standstill that is over, and the mean power that was drawn in it.
+IDLE = np.dtype([
+    ("row", np.int64), ("asset", np.int64), ("time_ns", np.int64), ("power", np.float64),
+])
+
+#: One change: a loss began (``firing`` 1) or is over (0). ``since_ns`` is the same in both.
+#: ``expected``, ``actual``: seconds, share of cycles with a stop, energy per part, rejects per
+#: part, power at rest; ``cycle_seconds`` is the usual cycle, NaN = none is known,
+#: ``period_seconds`` how often so much is met in good health.
 FINDING = np.dtype([
     ("row", np.int64), ("asset", np.int64), ("product", np.int64), ("kind", np.int64),
     ("firing", np.int64), ("since_ns", np.int64), ("time_ns", np.int64),
-    ("expected", np.float64), ("actual", np.float64),
+    ("expected", np.float64), ("actual", np.float64), ("cycle_seconds", np.float64),
+    ("period_seconds", np.float64),
 ])
 
 
@@ -85,8 +101,8 @@ class Config:
 
     warm_up_cycles: int = 250
     """Cycles of a product before it is judged: ten batch means of 25."""
-    products: int = 16
-    """Products kept apart per asset."""
+    products: int = 8
+    """Products kept apart per asset; those beyond have no reference and are not judged."""
     shift: float = 0.0175
     """Rise of cycle time or energy, as a share, that is found fastest: 1 to 2 % is the mark."""
     micro_stop_factor: float = 3.0
@@ -98,7 +114,11 @@ class Config:
     rest_seconds: float = 300.0
     """After such a stretch without a cycle the machine starts up."""
     settle_cycles: int = 15
-    """Cycles of a start-up that are not judged."""
+    """Cycles of a start-up, or after a change of product, that are not judged."""
+    idle_shift: float = 0.15
+    """Rise of the power at rest, as a share, that is found fastest."""
+    idle_stills: int = 20
+    """Standstills from which the usual power at rest is known."""
 
     def __post_init__(self) -> None:
         if not 50 <= self.warm_up_cycles <= 100_000:
@@ -109,6 +129,10 @@ class Config:
             raise ConfigError("shift: must be 0.001 to 1")
         if min(self.micro_stop_factor, self.reject_factor) <= 1.0:
             raise ConfigError("micro_stop_factor, reject_factor: must be above 1")
+        if not 8 <= self.idle_stills <= 1000:
+            raise ConfigError("idle_stills: must be 8 to 1000")
+        if not 0.001 <= self.idle_shift <= 10.0:
+            raise ConfigError("idle_shift: must be 0.001 to 10")
         if not 0.05 <= self.stop_share <= 10.0:
             raise ConfigError("stop_share: must be 0.05 to 10")
 
@@ -118,88 +142,220 @@ def allocate(config: Config, assets: int) -> State:
     return {
         "asset_row": np.zeros(assets, _ASSET),
         "asset_product": np.zeros((assets, config.products), _PRODUCT),
-        "asset_chart": np.zeros((assets, config.products, _KINDS), _CHART),
-        "asset_kept": np.zeros((assets, config.products, config.warm_up_cycles, 3)),
+        "asset_chart": np.zeros((assets, config.products, _KINDS), charts.CHART),
+        "asset_kept": np.zeros((assets, config.products, config.warm_up_cycles, 2)),
+        "asset_energy": np.zeros((assets, config.products, ENERGY_BATCHES)),
+        "asset_idle": np.zeros(assets, charts.CHART),
+        "asset_still": np.zeros((assets, config.idle_stills)),
     }
 
 
 def run(
-    config: Config, state: State, budget_per_week: float, asset: Int64, time_ns: Int64,
-    product: Int64, seconds: Float64, energy: Float64, rejects: Float64,
+    config: Config, state: State, budget_per_week: float, cycles: Records, idle: Records
 ) -> Records:
-    """Judge n finished cycles; any split of them finds the same.
+    """Judge finished cycles and standstills; any split of them finds the same.
 
     Parameters
     ----------
     budget_per_week : float
-        False findings per asset and week, over all four kinds.
-    asset, time_ns, product : int64[n]
-        Of the end of each cycle; product 0 .. ``Config.products`` − 1.
-    seconds : float64[n]
-        What the cycle took, waiting for neighbours not counted.
-    energy : float64[n]
-        Of the part, NaN = not known.
-    rejects : float64[n]
-        1 = the part was rejected, 0 = good, NaN = not known.
+        False findings per asset and week, over all kinds.
+    cycles : CYCLE[n]
+    idle : IDLE[k]
+        Both in order of ``row``, which is only handed on.
+
+    Returns
+    -------
+    FINDING[m]
+        In order of ``row``.
     """
-    out = np.zeros(_KINDS * asset.size, FINDING)
-    count = judge(
-        *state.values(), config.shift, config.micro_stop_factor, config.reject_factor,
-        config.stop_share, round(config.rest_seconds * 1e9), config.settle_cycles,
-        budget_per_week, asset, time_ns, product, seconds, energy, rejects, out,
-    )
-    return out[:count]
+    out = np.zeros((_KINDS + 1) * (cycles.size + idle.size) + 2 * _KINDS, FINDING)
+    rest_ns = round(config.rest_seconds * 1e9)
+    budget = max(budget_per_week, 1e-9)
+    found = []
+    start = 0
+    while start < cycles.size:
+        start, count = judge(
+            *state.values(), config.shift, config.micro_stop_factor, config.reject_factor,
+            config.stop_share, rest_ns, config.settle_cycles, budget, cycles, start, out)
+        found.append(out[:count].copy())
+    count = judge_idle(state["asset_row"], state["asset_idle"], state["asset_still"],
+                       config.idle_shift, budget, idle, out)
+    found.append(out[:count])
+    every = np.concatenate(found)
+    return every[np.argsort(every["row"], kind="stable")]
 
 
 @kernel
 def judge(
     asset_row: Records, asset_product: Records, asset_chart: Records, asset_kept: Float64,
-    shift: float, stop_factor: float, reject_factor: float, stop_share: float, rest_ns: int,
-    settle_cycles: int, budget: float, asset: Int64, time_ns: Int64, product: Int64,
-    seconds: Float64, energy: Float64, rejects: Float64, out: Records,
-) -> int:
-    """Cycles in order; returns the findings written."""
+    asset_energy: Float64, asset_idle: Records, asset_still: Float64, shift: float,
+    stop_factor: float, reject_factor: float, stop_share: float, rest_ns: int,
+    settle_cycles: int, budget: float, cycles: Records, start: int, out: Records,
+) -> tuple[int, int]:
+    """Cycles in order; returns (next cycle, findings written)."""
     m = 0
-    value = np.empty(4)
-    for i in range(asset.size):
-        a, t = asset[i], time_ns[i]
+    value = np.empty(_KINDS)
+    for i in range(start, cycles.size):
+        if m + _KINDS * (asset_chart.shape[1] + 1) + 1 > out.size and m > 0:
+            return i, m
+        row = cycles[i]
+        a, t, seconds = row["asset"], row["time_ns"], row["seconds"]
         own = asset_row[a]
-        p = min(max(product[i], 0), asset_product.shape[1] - 1)
-        if not seconds[i] > 0.0 or (own["known"] == 1 and t <= own["last_ns"]):
+        p = row["product"]
+        late = own["known"] == 1 and t <= own["last_ns"]
+        if not seconds > 0.0 or p >= asset_product.shape[1] or late:
             continue
-        rested = own["known"] == 1 and t - own["last_ns"] > rest_ns + seconds[i] * 1e9
-        if rested or seconds[i] * 1e9 > rest_ns + 2e9 * asset_product[a, p]["seconds"]:
+        if own["restart"] == 1:
+            m = _start_anew(
+                own, asset_product[a], asset_chart[a], asset_idle[a], row, out, m)
+        rested = own["known"] == 1 and t - own["last_ns"] > rest_ns + seconds * row["made"] * 1e9
+        if rested or seconds * 1e9 > rest_ns + 2e9 * asset_product[a, p]["seconds"]:
             own["settling"] = settle_cycles
+        if row["changed_ns"] != own["changed_ns"]:
+            own["changed_ns"], own["settling"] = row["changed_ns"], settle_cycles
         own["known"], own["last_ns"] = 1, t
         if own["settling"] > 0:
             own["settling"] -= 1
             continue
-        kind, charts = asset_product[a, p], asset_chart[a, p]
+        kind, own_charts = asset_product[a, p], asset_chart[a, p]
         if kind["ready"] == 0:
-            kept = asset_kept[a, p]
-            kept[kind["cycles"], 0] = seconds[i]
-            kept[kind["cycles"], 1] = energy[i]
-            kept[kind["cycles"], 2] = rejects[i]
+            kept, n = asset_kept[a, p], kind["cycles"]
+            kept[n, 0], kept[n, 1] = seconds, row["rejects"]
             kind["cycles"] += 1
+            kind["span"] += row["made"]
             if kind["cycles"] == kept.shape[0]:
-                _freeze(kind, charts, kept, shift, stop_factor, reject_factor, stop_share)
+                _freeze(kind, own_charts, kept, shift, stop_factor, reject_factor, stop_share)
+                own["ready_ns"] = t if own["ready_ns"] == 0 else own["ready_ns"]
             continue
-        stopped = _stopped(seconds[i], kind["seconds"], charts[SLOW_CYCLE]["scale"], stop_share)
-        value[SLOW_CYCLE] = np.nan if stopped else seconds[i]
+        own["usual_seconds"] = kind["seconds"]
+        stopped = _stopped(seconds, kind["seconds"], own_charts[SLOW_CYCLE]["scale"], stop_share)
+        value[SLOW_CYCLE] = np.nan if stopped else seconds
         value[MICRO_STOPS] = 1.0 if stopped else 0.0
-        value[ENERGY] = np.nan if stopped else energy[i]
-        value[REJECTS] = min(max(rejects[i], 0.0), 1.0)
-        week = _WEEK_SECONDS / max(budget, 1e-9) / kind["seconds"]  # cycles per finding
+        value[ENERGY] = np.nan
+        if not stopped and row["energy"] > 0.0:
+            value[ENERGY] = _energy(kind, own_charts[ENERGY], asset_energy[a, p], row["energy"],
+                                    shift)
+        value[REJECTS] = min(max(row["rejects"], 0.0), 1e6)
+        week = _WEEK_SECONDS / budget / kind["span"]  # rows per finding
         for k in range(_KINDS):
-            before = charts[k]["firing"]
-            actual = _follow(charts[k], value[k], t, week / _SHARES[k])
-            if charts[k]["firing"] != before:
-                row = out[m]
-                row["row"], row["asset"], row["product"], row["kind"] = i, a, p, k
-                row["firing"], row["time_ns"] = charts[k]["firing"], t
-                row["since_ns"] = charts[k]["since_ns"] if charts[k]["firing"] == 1 else t
-                row["expected"], row["actual"] = charts[k]["centre"], actual
-                m += 1
+            before = own_charts[k]["firing"]
+            trials = row["made"] if k == REJECTS else 1.0
+            factor = reject_factor if k == REJECTS else stop_factor
+            rows = week / ENERGY_ROWS if k == ENERGY else week
+            actual = charts.follow(
+                own_charts[k], value[k], trials, t, rows / _SHARES[k], shift, factor)
+            if own_charts[k]["firing"] != before:
+                if before == 0:
+                    _name(own_charts[k], k, own["changed_ns"], kind["seconds"])
+                out[m]["period_seconds"] = _WEEK_SECONDS / budget / _SHARES[k]
+                m = _tell(own_charts[k], row["row"], a, p, t, actual, kind["seconds"], out, m)
+    return cycles.size, m
+
+
+@kernel
+def _energy(kind: Record, chart: Record, kept: Float64, energy: float, shift: float) -> float:
+    """One more energy; the mean of the batch that it completes, NaN where there is none to judge.
+
+    The reference is frozen from the first batches.
+    """
+    kind["metered"] += 1.0
+    kind["used"] += energy
+    if kind["metered"] < ENERGY_ROWS:
+        return np.nan
+    mean = kind["used"] / kind["metered"]
+    kind["metered"] = kind["used"] = 0.0
+    if kind["batches"] == kept.size:
+        return float(mean)
+    kept[kind["batches"]] = mean
+    kind["batches"] += 1
+    if kind["batches"] == kept.size:
+        charts.freeze_mean(chart, kept, shift, np.inf, kept.size, _ENERGY_FLOOR)
+    return np.nan
+
+
+@kernel
+def judge_idle(
+    asset_row: Records, asset_idle: Records, asset_still: Float64, shift: float, budget: float,
+    idle: Records, out: Records,
+) -> int:
+    """Standstills in order; returns the findings written.
+
+    How many of them there are in a week is told by the clock, not by the chart.
+    """
+    m = 0
+    for i in range(idle.size):
+        row = idle[i]
+        a, t = row["asset"], row["time_ns"]
+        own, chart, kept = asset_row[a], asset_idle[a], asset_still[a]
+        if not row["power"] > 0.0:
+            continue
+        if chart["known"] == 0:
+            if own["stills"] == 0:
+                chart["told_ns"] = t
+            kept[own["stills"]] = row["power"]
+            own["stills"] += 1
+            if own["stills"] == kept.size:
+                weekly = kept.size * _WEEK_SECONDS * 1e9 / max(t - chart["told_ns"], 1.0)
+                charts.freeze_mean(chart, kept, shift, np.inf, kept.size, _ENERGY_FLOOR)
+                chart["seen"] = weekly
+            continue
+        before = chart["firing"]
+        per_limit = chart["seen"] / budget / _SHARES[IDLE_ENERGY]
+        actual = charts.follow(chart, row["power"], 1.0, t, per_limit, shift, 2.0)
+        if chart["firing"] != before:
+            if before == 0:
+                _name(chart, IDLE_ENERGY, 0, 0.0)
+            out[m]["period_seconds"] = _WEEK_SECONDS / budget / _SHARES[IDLE_ENERGY]
+            usual = own["usual_seconds"] if own["usual_seconds"] > 0.0 else np.nan
+            m = _tell(chart, row["row"], a, 0, t, actual, usual, out, m)
+    return m
+
+
+@kernel
+def _name(chart: Record, kind: int, changed_ns: int, usual: float) -> None:
+    """What began, and when: a slower cycle from the changeover on is the changeover's."""
+    chart["told_ns"], chart["told_kind"] = chart["since_ns"], kind
+    near = changed_ns + np.int64(_AFTER_CYCLES * usual * 1e9)
+    if kind == SLOW_CYCLE and 0 < changed_ns <= chart["since_ns"] <= near:
+        chart["told_kind"] = AFTER_CHANGEOVER
+
+
+@kernel
+def _tell(
+    chart: Record, row: int, a: int, p: int, t: int, actual: float, seconds: float,
+    out: Records, m: int,
+) -> int:
+    """Write what a chart has just begun or ceased to say."""
+    told = out[m]
+    told["row"], told["asset"], told["product"], told["kind"] = row, a, p, chart["told_kind"]
+    told["firing"], told["since_ns"], told["time_ns"] = chart["firing"], chart["told_ns"], t
+    told["expected"], told["actual"] = chart["usual"], actual
+    told["cycle_seconds"] = seconds
+    return m + 1
+
+
+@kernel
+def _start_anew(
+    own: Record, products: Records, own_charts: Records, idle: Record, row: Record,
+    out: Records, m: int,
+) -> int:
+    """Forget every reference of the asset; what was firing is over."""
+    for p in range(products.size):
+        for k in range(_KINDS):
+            if own_charts[p, k]["firing"] == 1:
+                own_charts[p, k]["firing"] = 0
+                out[m]["period_seconds"] = np.nan
+                m = _tell(own_charts[p, k], row["row"], row["asset"], p, row["time_ns"], np.nan,
+                          products[p]["seconds"], out, m)
+            charts.forget(own_charts[p, k])
+        products[p]["cycles"], products[p]["ready"], products[p]["span"] = 0, 0, 0.0
+        products[p]["metered"], products[p]["used"], products[p]["batches"] = 0.0, 0.0, 0
+    own["restart"], own["stills"] = 0, 0
+    if idle["firing"] == 1:
+        idle["firing"] = 0
+        out[m]["period_seconds"] = np.nan
+        m = _tell(idle, row["row"], row["asset"], 0, row["time_ns"], np.nan, np.nan, out, m)
+    charts.forget(idle)
     return m
 
 
@@ -209,120 +365,24 @@ def _stopped(seconds: float, usual: float, scale: float, stop_share: float) -> b
 
 
 @kernel
-def _follow(chart: Record, value: float, t: int, per_limit: float) -> float:
-    """One cycle on one chart; returns the mean of the present excursion."""
-    if chart["known"] == 0 or np.isnan(value):
-        return np.nan
-    size = value
-    if chart["scale"] > 0.0:
-        z = (value - chart["centre"]) / chart["scale"]
-        size = min(max(z, -_CLIP), _CLIP)
-    if chart["sum"] <= 0.0:
-        chart["since_ns"], chart["count"], chart["total"], chart["peak"] = t, 0.0, 0.0, 0.0
-    limit = _limit(chart, per_limit)
-    chart["rows"] += 1.0
-    chart["count"] += 1.0
-    chart["total"] += value
-    actual = chart["total"] / chart["count"]
-    reached = chart["sum"] + chart["gain"] * size - chart["cost"]
-    chart["sum"] = min(max(reached, 0.0), _REACH * limit)
-    chart["peak"] = max(chart["peak"], chart["sum"])
-    if chart["sum"] >= limit:
-        chart["firing"] = 1
-    elif chart["sum"] <= 0.0:
-        chart["firing"] = 0
-        if chart["peak"] > _LOW:
-            chart["excursions"] += 1.0
-            chart["excess"] += min(chart["peak"], limit) - _LOW
-    return float(actual)
-
-
-@kernel
-def _limit(chart: Record, per_limit: float) -> float:
-    """Nats that a healthy sum exceeds once in ``per_limit`` cycles."""
-    rate = (chart["excursions"] + _PRIOR) / (chart["rows"] + _PRIOR / chart["theory"])
-    decay = (chart["excursions"] + _PRIOR) / (chart["excess"] + _PRIOR)
-    decay = min(max(decay, 0.2), 1.0)
-    return float(_LOW + max(np.log(max(rate * per_limit, 1.0)) / decay, 1.0))
-
-
-@kernel
 def _freeze(
-    kind: Record, charts: Records, kept: Float64, shift: float, stop_factor: float,
+    kind: Record, own_charts: Records, kept: Float64, shift: float, stop_factor: float,
     reject_factor: float, stop_share: float,
 ) -> None:
     """References of one product from its kept cycles, and what their own excursions teach."""
     n = kept.shape[0]
     kind["ready"] = 1
-    kind["seconds"] = _median(kept[:, 0])
-    _freeze_mean(charts[SLOW_CYCLE], kept[:, 0], shift, kind["seconds"] * (1.0 + stop_share))
+    kind["seconds"] = charts.median(kept[:, 0])
+    made = kind["span"]
+    kind["span"] = kind["seconds"] * made / n
+    below = kind["seconds"] * (1.0 + stop_share)
+    charts.freeze_mean(own_charts[SLOW_CYCLE], kept[:, 0], shift, below, 50, _CYCLE_FLOOR)
     stops = rejected = inspected = 0.0
     for i in range(n):
-        if _stopped(kept[i, 0], kind["seconds"], charts[SLOW_CYCLE]["scale"], stop_share):
+        if _stopped(kept[i, 0], kind["seconds"], own_charts[SLOW_CYCLE]["scale"], stop_share):
             stops += 1.0
-            kept[i, 1] = np.nan
-        if not np.isnan(kept[i, 2]):
-            inspected += 1.0
-            rejected += min(max(kept[i, 2], 0.0), 1.0)
-    _freeze_share(charts[MICRO_STOPS], stops, float(n), stop_factor)
-    _freeze_mean(charts[ENERGY], kept[:, 1], shift, np.inf)
-    _freeze_share(charts[REJECTS], rejected, inspected, reject_factor)
-
-
-@kernel
-def _freeze_mean(chart: Record, column: Float64, shift: float, below: float) -> None:
-    """Centre and long-run deviation; a rise by ``shift`` is worth gain · z − cost nats a cycle."""
-    values = column[np.isfinite(column) & (column < below)]
-    if values.size < 50:
-        return
-    centre = _median(values)
-    ordered = np.sort(values)
-    quarter = values.size // 4
-    scale = (ordered[values.size - 1 - quarter] - ordered[quarter]) / 1.349
-    scale = max(scale, 0.5 * values.std())  # coarse counts: most values may be the same
-    held = np.minimum(np.maximum(values, centre - _CLIP * scale), centre + _CLIP * scale)
-    batches = held.size // _BATCH
-    means = np.empty(batches)
-    for b in range(batches):
-        means[b] = held[b * _BATCH : (b + 1) * _BATCH].mean()
-    if batches >= 4:
-        spread = np.sqrt(_BATCH * ((means - means.mean()) ** 2).sum() / (batches - 1))
-        scale = max(scale, spread)
-    # Ten batches know little; neighbours tell more of a memory that fades (as an AR(1) does).
-    off = held - held.mean()
-    memory = (off[1:] * off[:-1]).sum() / max((off * off).sum(), 1e-300)
-    if memory > 2.0 / np.sqrt(values.size):
-        scale = max(scale, held.std() * np.sqrt((1.0 + memory) / max(1.0 - memory, 0.02)))
-    scale = max(scale, 1e-3 * abs(centre), 1e-300)
-    # The centre itself is known to a deviation / sqrt(n) only: one such error is forgiven.
-    chart["centre"] = centre + scale / np.sqrt(values.size)
-    chart["scale"] = scale
-    step = min(shift * abs(centre) / scale, 1.2)  # in deviations; steady machines show less too
-    chart["gain"], chart["cost"] = step, 0.5 * step * step
-    chart["theory"] = min(0.5 * step * step * np.exp(_LOW - 1.166 * step), 0.2)
-    chart["known"] = 1
-
-
-@kernel
-def _freeze_share(chart: Record, events: float, cycles: float, factor: float) -> None:
-    """Probability per cycle; an event is worth ln factor, a cycle costs ln of the mean weight."""
-    if cycles < 50.0:
-        return
-    # One event more than was seen: a share that was never seen is not nought.
-    share = min((events + 1.0) / (cycles + 1.0), 0.5)
-    raised = min(factor * share, 0.9)
-    chart["centre"] = share
-    chart["scale"] = 0.0
-    chart["cost"] = -np.log((1.0 - raised) / (1.0 - share))
-    chart["gain"] = np.log(raised / share) + chart["cost"]
-    chart["theory"] = 0.5 * share
-    chart["known"] = 1
-
-
-@kernel
-def _median(values: Float64) -> float:
-    ordered = np.sort(values)
-    middle = ordered.size // 2
-    if ordered.size % 2:
-        return float(ordered[middle])
-    return float(0.5 * (ordered[middle - 1] + ordered[middle]))
+        if not np.isnan(kept[i, 1]):
+            inspected += made / n
+            rejected += min(max(kept[i, 1], 0.0), 1e6)
+    charts.freeze_share(own_charts[MICRO_STOPS], stops, float(n), stop_factor)
+    charts.freeze_share(own_charts[REJECTS], rejected, inspected, reject_factor)

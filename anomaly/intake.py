@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from anomaly import cycles, quality, reorder, windows
-from anomaly.batches import Float64, Int8, Int64, ReadingBatch, RowBatch
+from anomaly.batches import Float64, Int8, Int64, Ordered, ReadingBatch, RowBatch
 from anomaly.config import MonitorConfig
+from anomaly.registry import Registry
 
 State = dict[str, dict[str, np.ndarray[Any, Any]]]
 
@@ -25,11 +26,25 @@ def reorders(config: MonitorConfig) -> bool:
     return config.quality.lateness_seconds > 0
 
 
+def ranges(config: MonitorConfig, registry: Registry) -> tuple[Float64, Float64]:
+    """Admitted range per tag, ±inf where none; both empty where no sensor has one."""
+    if not config.sensor:
+        return np.zeros(0), np.zeros(0)
+    low = np.full(registry.tag_count, -np.inf)
+    high = np.full(registry.tag_count, np.inf)
+    for a, name in enumerate(registry.assets):
+        for c, sensor in enumerate(registry.sensors[a]):
+            options = config.sensor_config(name, sensor)
+            t = registry.table[a, c]
+            low[t], high[t] = options.range_low, options.range_high
+    return low, high
+
+
 def run(
     config: MonitorConfig, state: State, table: Int64, roles: cycles.Roles, low: Float64,
     high: Float64, readings: ReadingBatch,
-) -> tuple[RowBatch, Int8]:
-    """The rows that closed, and per reading an index into ``quality.REASONS``.
+) -> tuple[RowBatch, Int8, Ordered]:
+    """The rows that closed, per reading an index into ``quality.REASONS``, and the readings.
 
     ``low``, ``high float64[tags]``: the admitted range by tag, or both empty.
     """
@@ -38,7 +53,8 @@ def run(
         return windows.run(
             config.windows, state["windows"], table, roles, readings, screened.value,
             screened.base, screened.reason,
-        ), screened.reason
+        ), screened.reason, Ordered(
+            dataclasses.replace(readings, value=screened.value), screened.base, None)
     if config.windows.row_seconds > 0 or config.windows.cycle.sensor:
         # There a wide row's last reading closes nothing, so what comes after it is not late.
         readings = dataclasses.replace(readings, closes=np.zeros(len(readings), np.bool_))
@@ -50,16 +66,24 @@ def run(
     # nobody could be told any more, and then what is told would depend on the cut.
     told = (refused > 0) & (released.arrived_as == released.freed_by)
     screened.reason[released.arrived_as[told]] = refused[told]
-    return rows, screened.reason
+    return rows, screened.reason, _ordered(released)
 
 
-def flush(config: MonitorConfig, state: State, table: Int64, roles: cycles.Roles) -> RowBatch:
+def flush(
+    config: MonitorConfig, state: State, table: Int64, roles: cycles.Roles
+) -> tuple[RowBatch, Ordered | None]:
     """End of the stream: what waits goes on, and what is open closes; ``closed_at`` is −1."""
-    parts = []
+    parts, ordered = [], None
     if reorders(config):
-        parts.append(_in_order(config, state, table, roles, reorder.flush(state["reorder"]))[0])
+        released = reorder.flush(state["reorder"])
+        parts.append(_in_order(config, state, table, roles, released)[0])
+        ordered = _ordered(released)
     parts.append(windows.flush(config.windows, state["windows"], table))
-    return windows.joined(parts)
+    return windows.joined(parts), ordered
+
+
+def _ordered(released: reorder.Released) -> Ordered:
+    return Ordered(released.readings, released.base, released.freed_by)
 
 
 def _in_order(

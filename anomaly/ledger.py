@@ -56,7 +56,7 @@ __all__ = [
     "grow", "no_plan", "run", "set_nominal",
 ]
 
-VERSION = 1
+VERSION = 2
 
 #: Headings under which time is lost, and the factor of OEE that each of them lowers.
 LOSSES = {
@@ -88,7 +88,7 @@ class Config:
     to hours where a tag is only sent when it changes."""
     slow_share: float = 0.5
     """Counter alone: an excess of up to this share of a cycle is a slow cycle, not a stop."""
-    products: int = 16
+    products: int = 8
     """Products kept apart per asset, each with its own nominal cycle."""
 
     def __post_init__(self) -> None:
@@ -164,10 +164,8 @@ def no_plan() -> Planned:
 
 def allocate(config: Config, assets: int) -> State:
     """Fresh state: nothing booked, no nominal cycle known."""
-    rows = np.zeros(assets, booking.ASSET)
-    rows["heading"] = -1
     return {
-        "asset_row": rows,
+        "asset_row": np.zeros(assets, booking.ASSET),
         "asset_nominal": np.zeros((assets, config.products), np.int64),
         "asset_samples": np.zeros((assets, config.products), np.int64),
         "asset_sample": np.zeros((assets, config.products, LEARN_CYCLES), np.int64),

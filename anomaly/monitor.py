@@ -17,19 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from anomaly import (
+    accounts,
     alerts,
     announce,
     calibration,
     intake,
     maxima,
+    production,
     quality,
     reference,
     reorder,
+    room,
     windows,
 )
 from anomaly.announce import Condition
@@ -87,6 +89,8 @@ class Monitor:
         self._assets, self._tags = 0, 0
         self._known_assets, self._known_tags = -1, -1
         self._low, self._high = np.zeros(0), np.zeros(0)
+        self._shop = production.Stage(
+            production.informed(config.losses, config.windows.cycle), config.budget_per_week)
         self._state: dict[str, State] = {}
         self._make_room()
 
@@ -98,17 +102,19 @@ class Monitor:
         A pure function of (state, readings): any split of the stream gives the same bits.
         """
         self._make_room()
-        rows, reason = intake.run(
+        rows, reason, ordered = intake.run(
             self.config, self._state, self.registry.table, self._roles, self._low, self._high,
             readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
-        return self._judge(rows, reason)
+        produced = self._shop.run(self._state, self.registry.table, ordered)
+        return self._judge(rows, reason, produced)
 
     def flush(self) -> Outcome:
         """End of the stream: what waits for late readings goes on, open rows are judged."""
-        rows = intake.flush(self.config, self._state, self.registry.table, self._roles)
-        return self._judge(rows, np.zeros(0, np.int8))
+        rows, ordered = intake.flush(self.config, self._state, self.registry.table, self._roles)
+        produced = self._shop.flush(self._state, self.registry.table, ordered)
+        return self._judge(rows, np.zeros(0, np.int8), produced)
 
     def end_warm_up(self) -> None:
         """From here on every asset with enough rows is judged; later ones get the same length.
@@ -140,6 +146,7 @@ class Monitor:
         state["muted"][asset] = self._new_warm_up
         case = self._state["alerts"]["asset"]
         case["close"][asset] = case["state"][asset] != alerts.INACTIVE
+        production.restart(self._state, asset)
         for column in range(len(self.registry.sensors[asset])):
             self.quieten(asset, column, 0.0)
 
@@ -185,6 +192,14 @@ class Monitor:
             self._state["quality"]["tag_watch"]["condition"], self._state["alerts"]["tag"]["quiet"],
         )
 
+    def statement(self, asset: int) -> production.Statement | None:
+        """Where the asset's time, parts and energy went; None where no sensor tells."""
+        return production.statement(self._shop.config, self._state, self._shop.plan, asset)
+
+    def take_plan(self, plan: accounts.Plan) -> None:
+        """From here on time is planned so (a calendar); the plan is not part of the state."""
+        self._shop.plan = plan
+
     # -- state --------------------------------------------------------------------------------
 
     def versions(self) -> dict[str, int]:
@@ -192,7 +207,7 @@ class Monitor:
         own = {
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
-            "alerts": alerts.VERSION, "maxima": maxima.VERSION,
+            "alerts": alerts.VERSION, "maxima": maxima.VERSION, **production.VERSIONS,
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
@@ -256,7 +271,11 @@ class Monitor:
 
     # -- the stages after the windows ---------------------------------------------------------
 
-    def _judge(self, rows: RowBatch, reason: Int8) -> Outcome:
+    def _judge(
+        self, seen: RowBatch, reason: Int8, produced: production.Produced | None
+    ) -> Outcome:
+        rows = self._shop.judgeable(self.registry.table, seen)
+        machine_share = production.machine_share(self._shop.config, produced, rows)
         m = len(rows)
         number = np.empty(m, np.int64)
         phase = np.empty(m, np.int8)
@@ -273,16 +292,21 @@ class Monitor:
         if waiting < m:
             ready = np.flatnonzero(phase == 1)
             made += self._judge_ready(
-                _take(rows, ready) if waiting else rows, number[ready], judged, ready
+                _take(rows, ready) if waiting else rows, number[ready], judged, ready,
+                machine_share[ready],
             )
         found = quality.run_watch(
-            self.config.quality, self._state["quality"], self.registry.table, rows
+            self.config.quality, self._state["quality"], self.registry.table, seen
         )
         made += announce.sensor_alerts(
-            self._voice, self._state["alerts"]["tag"], rows, found,
+            self._voice, self._state["alerts"]["tag"], seen, found,
             number >= asset_state["muted"][rows.asset],
         )
-        made.sort(key=lambda entry: entry[0])  # stable: at one row, sensors after the machine
+        if produced is not None:
+            places = np.searchsorted(rows.closed_at, produced.findings["row"])
+            made += announce.loss_alerts(
+                self._voice, produced.findings, places, self._shop.config)
+        made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
         return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
 
@@ -324,7 +348,7 @@ class Monitor:
         for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
             if bound.fit is not None:
                 column = np.full(w, np.nan)
-                run_fit(bound, config, self._state[_key(bound)], tags, a, rows, column)
+                run_fit(bound, config, self._state[room.key(bound)], tags, a, rows, column)
                 score[:, j] = column
         calibration.fit(
             *self._state["calibration"].values(), self._role, a, score, reference.inflation(rows)
@@ -335,7 +359,8 @@ class Monitor:
         asset["ready"][a] = 1
 
     def _judge_ready(
-        self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64
+        self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64,
+        machine_share: Float64,
     ) -> list[tuple[int, Alert]]:
         m, k = len(rows), len(self._detectors)
         state = self._state["reference"]
@@ -363,7 +388,8 @@ class Monitor:
         judged.score[place] = self._score(rows, number, score, level)
         told_s = np.fmax(period_s, shape_s)
         judged.period_s[place] = told_s
-        moved = self._walk(rows, number, period_s, shape_s, level, fast, lead, total)
+        moved = self._walk(rows, number, period_s * machine_share, shape_s * machine_share, level,
+                           fast, lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(
             self._voice, self._state["reference"]["tag"], rows, place, moved, told_s
@@ -387,8 +413,8 @@ class Monitor:
         evidence = [np.empty_like(rows.x) for _ in self._detectors]
         for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
             run_step(
-                bound, config, self._state[_key(bound)], self.registry.table, rows.asset, rows.x,
-                learn, score[j], evidence[j],
+                bound, config, self._state[room.key(bound)], self.registry.table, rows.asset,
+                rows.x, learn, score[j], evidence[j],
             )
         return np.ascontiguousarray(score.T), evidence
 
@@ -436,53 +462,16 @@ class Monitor:
             return
         self._known_assets, self._known_tags = assets, tags
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
-        self._low, self._high = self._ranges()
-        if self._state and assets <= self._assets and tags <= self._tags:
+        self._low, self._high = intake.ranges(config, registry)
+        told = self._shop.resolve(registry, tags)
+        complete = not told or (bool(self._state) and len(self._state["ledger"]["asset_row"]) > 0)
+        if self._state and assets <= self._assets and tags <= self._tags and complete:
             return
-        self._assets, self._tags = _capacity(self._assets, assets), _capacity(self._tags, tags)
-        old, a, t = self._state, self._assets, self._tags
-        fresh = {
-            "quality": quality.allocate(config.quality, a, t),
-            "windows": windows.allocate(config.windows, a, t),
-            "reference": reference.allocate(a, t, self._new_warm_up, self._reference_rows),
-            "warm_up": {"asset_score": np.zeros((a, self._reference_rows, len(self._detectors)))},
-            "calibration": calibration.allocate(a, len(self._detectors)),
-            "news": calibration.allocate_news(a),
-            "maxima": maxima.allocate(a),
-            "alerts": alerts.allocate(a, t),
-        }
-        if intake.reorders(self.config):
-            fresh["reorder"] = reorder.allocate(config.reorder, a, t)
-        for bound, detector_config in zip(self._detectors, self._configs, strict=True):
-            fresh[_key(bound)] = bound.allocate(detector_config, a, t)
-        for component, arrays in old.items():
-            for name, array in arrays.items():
-                fresh[component][name][: len(array)] = array
-        self._state = fresh
-
-    def _ranges(self) -> tuple[Float64, Float64]:
-        """Admitted range per tag, ±inf where none; both empty where no sensor has one."""
-        if not self.config.sensor:
-            return np.zeros(0), np.zeros(0)
-        low = np.full(self.registry.tag_count, -np.inf)
-        high = np.full(self.registry.tag_count, np.inf)
-        for a, name in enumerate(self.registry.assets):
-            for c, sensor in enumerate(self.registry.sensors[a]):
-                options = self.config.sensor_config(name, sensor)
-                t = self.registry.table[a, c]
-                low[t], high[t] = options.range_low, options.range_high
-        return low, high
-
-
-def _key(bound: Any) -> str:
-    return f"detector.{bound.name}"
-
-
-def _capacity(have: int, need: int) -> int:
-    capacity = max(have, 8)
-    while capacity < need:
-        capacity *= 2
-    return capacity
+        self._assets = room.capacity(self._assets, assets)
+        self._tags = room.capacity(self._tags, tags)
+        self._state = room.grown(self._state, room.allocate(
+            config, self._shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
+            self._assets, self._tags, self._new_warm_up, self._reference_rows))
 
 
 def _take(rows: RowBatch, index: Int64) -> RowBatch:

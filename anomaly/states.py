@@ -43,6 +43,7 @@ WAITING = np.dtype([
     ("taken", np.float64),  # parts worked on so far
     ("last_ns", np.int64),
     ("step_ns", np.int64),  # between its latest two rows; 0 = fewer were seen
+    ("compared", np.int64),  # 1 once parts between this machine and the next were seen
     ("least", np.float64),  # fewest parts ever seen between this machine and the next
     ("most", np.float64),
 ])
@@ -165,9 +166,7 @@ def from_levels(levels: Levels, values: Float64) -> Int8:
 
 def allocate(assets: int) -> dict[str, npt.NDArray[np.void]]:
     """State of :func:`split_waiting`: nothing counted."""
-    state = np.zeros(assets, WAITING)
-    state["least"], state["most"] = 1e300, -1e300
-    return {"asset_waiting": state}
+    return {"asset_waiting": np.zeros(assets, WAITING)}
 
 
 @kernel
@@ -226,6 +225,8 @@ def _between(asset_waiting: npt.NDArray[np.void], first: int, second: int) -> bo
     if apart > 2 * min(one["step_ns"], other["step_ns"]):
         return False
     between = one["good"] - other["taken"]
+    if one["compared"] == 0:
+        one["compared"], one["least"], one["most"] = 1, between, between
     one["least"] = min(one["least"], between)
     one["most"] = max(one["most"], between)
     return True

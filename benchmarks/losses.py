@@ -168,11 +168,13 @@ def quiet(scatter: Float64, nuisance: str, seeds: int) -> str:
 def _judged(table: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     config = inefficiency.Config()
     state = inefficiency.allocate(config, len(table["asset"]))
-    time_ns = (np.cumsum(table["seconds"], axis=1) * 1e9).astype(np.int64)
+    cycles = np.zeros(table["asset"].size, inefficiency.CYCLE)
+    for name in ("asset", "product", "seconds", "energy", "rejects"):
+        cycles[name] = table[name].ravel()
+    cycles["time_ns"] = (np.cumsum(table["seconds"], axis=1) * 1e9).astype(np.int64).ravel()
+    cycles["row"], cycles["made"] = np.arange(cycles.size), 1.0
     return inefficiency.run(
-        config, state, BUDGET_PER_WEEK, table["asset"].ravel(), time_ns.ravel(),
-        table["product"].ravel(), table["seconds"].ravel(), table["energy"].ravel(),
-        table["rejects"].ravel())
+        config, state, BUDGET_PER_WEEK, cycles, np.zeros(0, inefficiency.IDLE))
 
 
 # -- scatter of real cycles -----------------------------------------------------------------------

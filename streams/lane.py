@@ -113,7 +113,8 @@ class Lane:
     def checkpoint_records(self, known_commands: dict[int, int]) -> list[Record]:
         """The state as records for the state topic; what comes after counts as not written."""
         monitor = self.monitor
-        if monitor.config.quality.overdue_seconds > 0:  # absences are written by other assets' rows
+        config = monitor.config
+        if config.quality.overdue_seconds > 0 or config.losses.line:  # written by others' rows too
             self.touched.update(range(len(monitor.registry.assets)))
         self.touched |= self.decoder.renamed
         self.decoder.renamed.clear()

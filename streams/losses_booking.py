@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomaly import inefficiency, ledger, states
+from anomaly import inefficiency, ledger, observations, states
 from anomaly.batches import Float64, Int8, Int64
 from anomaly.booking import Records, State
 from anomaly.registry import Registry
@@ -164,7 +164,7 @@ def booked(rows: Rows, options: LossesOptions) -> Result:
             then = (at > shift.start_ns) & (at <= shift.end_ns)
             by_shift[a].append(ledger.account(
                 own[inside], nominal, float(made[then].sum()), float(bad[then].sum())))
-    findings = _findings(rows, segments, settled, product, energy, options)
+    findings = _findings(rows, state, settled, product, energy, options, config)
     return Result(rows.names, how, shifts, accounts, by_shift, segments, nominal, findings,
                   options.prices, options.micro_stop_seconds / 60.0, labels)
 
@@ -341,38 +341,17 @@ def _days(first: int, last: int) -> list[calendars.Interval]:
 
 
 def _findings(
-    rows: Rows, segments: Records, settled: ledger.Booked, product: Int64, energy: Float64,
-    options: LossesOptions,
+    rows: Rows, state: Int8, settled: ledger.Booked, product: Int64, energy: Float64,
+    options: LossesOptions, config: ledger.Config,
 ) -> Records:
-    """Judge the cycles of every asset whose parts come one by one."""
-    config = replace(inefficiency.Config(), products=ledger.Config().products)
-    state = inefficiency.allocate(config, len(rows.names))
-    found = [np.zeros(0, inefficiency.FINDING)]
-    for a in range(len(rows.names)):
-        own = np.flatnonzero(rows.asset == a)
-        ends = own[settled.parts[own] > 0.0]
-        if ends.size < 2 or np.median(settled.parts[ends]) > 1.0:
-            continue
-        mine = segments[segments["asset"] == a]
-        works = np.isin(mine["heading"], (ledger.AT_RATE, ledger.SLOW, ledger.MICRO_STOP))
-        length = (mine["end_ns"] - mine["start_ns"]) / 1e9
-        worked = _summed(mine, np.where(works, length, 0.0), rows.time_ns[ends])
-        # What was drawn while waiting for a neighbour is not the part's.
-        waited = _summed(mine, np.where(works, 0.0, mine["energy"]), rows.time_ns[ends])
-        said = rows.value[ends[1:], _ROLE["cycle"]]
-        used = np.diff(energy[ends] - waited)
-        made = settled.parts[ends[1:]]
-        found.append(inefficiency.run(
-            config, state, options.budget_per_week, rows.asset[ends[1:]],
-            rows.time_ns[ends[1:]], product[ends[1:]],
-            np.where(np.isfinite(said), said, np.diff(worked) / made), used / made,
-            np.minimum(settled.rejects[ends[1:]], 1.0)))
-    return np.concatenate(found)
-
-
-def _summed(segments: Records, amount: Float64, at: Int64) -> Float64:
-    """The segments' amounts summed up to each moment."""
-    edges = np.append(segments["start_ns"], segments["end_ns"][-1:])
-    found: Float64 = np.interp(
-        at - edges[0], edges - edges[0], np.append(0.0, np.cumsum(amount)))
-    return found
+    """Judge the cycles and the standstills of every asset, as the live engine does."""
+    judged = replace(inefficiency.Config(), products=config.products)
+    cycle = np.zeros(rows.asset.size, inefficiency.CYCLE)
+    idle = np.zeros(rows.asset.size, inefficiency.IDLE)
+    cycles, stills = observations.finish(
+        np.zeros(len(rows.names), observations.SHOP), round(config.micro_stop_seconds * 1e9),
+        round(config.hold_seconds * 1e9), rows.asset, rows.time_ns, state, product, settled.parts,
+        settled.rejects, energy, np.ascontiguousarray(rows.value[:, _ROLE["cycle"]]), cycle, idle)
+    return inefficiency.run(
+        judged, inefficiency.allocate(judged, len(rows.names)), options.budget_per_week,
+        cycle[:cycles], idle[:stills])

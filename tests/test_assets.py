@@ -109,3 +109,25 @@ def test_compiled_comparison_is_the_plain_one() -> None:
         assets._compare.py_func(packed, theirs, np.arange(3), plain)
     assert (ours == theirs).all()
     assert (mask == plain).all()
+
+
+def test_production_that_is_told_only_later_is_part_of_the_next_change() -> None:
+    live = monitor()
+    tracker = assets.Tracker(live)
+    live.process(readings(1, 80, 4, 3))
+    kept = {a: [text] for a, text in enumerate(tracker.changes([0, 1, 2, 3], [True] * 4))}
+    column = int(live.registry.columns(1, ["s0", "s1", "s2", "parts_count"])[3])
+    count = reading_batch(
+        np.ones(60), np.full(60, column), (1000 + 30 * np.arange(60)) * 10**9, np.arange(60.0),
+        np.ones(60, np.bool_))
+    live.process(count)
+    for a, text in zip((1, 2), tracker.changes([1, 2], [False, False]), strict=True):
+        kept[a].append(text)
+    again = monitor()
+    again.registry.columns(1, ["s0", "s1", "s2", "parts_count"])
+    assets.restore(again, iter(kept.items()))
+    assert same(live, again)
+    told = again.statement(1)
+    assert told is not None
+    assert told.total.parts == 59.0
+    assert again.statement(0) is None

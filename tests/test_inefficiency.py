@@ -12,6 +12,7 @@ CYCLE = 76.0
 ASSETS = 60
 HEALTHY, CHANGED = 1200, 300
 NAMES = ("asset", "time_ns", "product", "seconds", "energy", "rejects")
+NO_STILLS = np.zeros(0, small.IDLE)
 
 
 def cycles(
@@ -31,14 +32,18 @@ def cycles(
     }
 
 
-def columns(table: dict[str, np.ndarray]) -> list[np.ndarray]:
+def records(table: dict[str, np.ndarray]) -> np.ndarray:
     full = {**table, "time_ns": (np.cumsum(table["seconds"], axis=1) * 1e9).astype(np.int64)}
-    return [np.ascontiguousarray(full[name].ravel()) for name in NAMES]
+    made = np.zeros(table["seconds"].size, small.CYCLE)
+    for name in NAMES:
+        made[name] = full[name].ravel()
+    made["row"], made["made"] = np.arange(made.size), 1.0
+    return made
 
 
 def judged(table: dict[str, np.ndarray]) -> np.ndarray:
     state = small.allocate(small.Config(), ASSETS)
-    return small.run(small.Config(), state, 1.0, *columns(table))
+    return small.run(small.Config(), state, 1.0, records(table), NO_STILLS)
 
 
 def delays(found: np.ndarray, kind: int, count: int = HEALTHY + CHANGED) -> np.ndarray:
@@ -83,7 +88,7 @@ def test_each_other_kind_is_found_as_itself() -> None:
     assert np.median(delays(judged(jams), small.MICRO_STOPS)) <= 90
     dear = cycles(seed=5)
     dear["energy"][:, changed] *= 1.02
-    assert np.median(delays(judged(dear), small.ENERGY)) <= 40
+    assert np.median(delays(judged(dear), small.ENERGY)) <= 150  # judged in means of 25 parts
     bad = cycles(seed=6)
     bad["rejects"][:, changed] = generator.random((ASSETS, CHANGED)) < 0.10
     found = judged(bad)
@@ -121,15 +126,12 @@ def test_any_split_finds_the_same() -> None:
     table = cycles(count=600, seed=10)
     table["seconds"][:, 400:] *= 1.03
     table["energy"][:, ::50] = np.nan
-    rows = columns(table)
+    rows = records(table)
     whole = small.allocate(small.Config(), ASSETS)
-    found = small.run(small.Config(), whole, 1.0, *rows)
+    found = small.run(small.Config(), whole, 1.0, rows, NO_STILLS)
     pieces = small.allocate(small.Config(), ASSETS)
-    parts = []
-    for start in range(0, rows[0].size, 4001):
-        part = small.run(small.Config(), pieces, 1.0, *(c[start : start + 4001] for c in rows))
-        part["row"] += start
-        parts.append(part)
+    parts = [small.run(small.Config(), pieces, 1.0, rows[start : start + 4001], NO_STILLS)
+             for start in range(0, rows.size, 4001)]
     assert np.array_equal(np.concatenate(parts), found)
     for name in whole:
         assert whole[name].tobytes() == pieces[name].tobytes()

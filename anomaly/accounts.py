@@ -1,0 +1,202 @@
+"""Accounts: sums of what the ledger booked, live: in all, by shift and by product.
+
+A segment is added to the account of every shift that it reaches into, cut at the shift's edges to
+the nanosecond, and to its product's. The latest shifts are kept; where the calendar knows none, a
+shift is a day in UTC. Nothing is booked here and nothing named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly import ledger
+from anomaly.batches import Float64, Int64
+from anomaly.kernel import kernel
+
+VERSION = 1
+
+#: Shifts kept per asset: a week of three, and the one under way.
+SHIFTS = 22
+
+_HEADINGS = len(ledger.HEADINGS)
+_DAY_NS = 86_400 * 10**9
+
+State = dict[str, npt.NDArray[Any]]
+Records = npt.NDArray[np.void]
+Record = Any  # one element of a structured array, changed in place
+
+_ACCOUNT = np.dtype([
+    ("used", np.int64),
+    ("start_ns", np.int64),
+    ("end_ns", np.int64),
+    ("booked_ns", np.int64, (_HEADINGS,)),
+    ("lost_parts", np.float64, (_HEADINGS,)),
+    ("energy", np.float64, (_HEADINGS,)),
+    ("parts", np.float64),
+    ("rejects", np.float64),
+])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a calendar says, as plain numbers.
+
+    Attributes
+    ----------
+    planned : Planned
+        Time without production by asset.
+    start_ns, end_ns : int64[s]
+        Shifts, ascending and disjoint; empty = days.
+    """
+
+    planned: ledger.Planned
+    start_ns: Int64
+    end_ns: Int64
+
+
+def no_plan() -> Plan:
+    """A calendar without anything in it."""
+    none = np.zeros(0, np.int64)
+    return Plan(ledger.no_plan(), none, none)
+
+
+def of_asset(plan: Plan, asset: int) -> Plan:
+    """The plan of one asset alone, as asset 0."""
+    offsets, starts, ends = plan.planned.columns()
+    if asset + 1 >= offsets.size:
+        return Plan(ledger.no_plan(), plan.start_ns, plan.end_ns)
+    own = slice(int(offsets[asset]), int(offsets[asset + 1]))
+    count = own.stop - own.start
+    planned = ledger.Planned(np.array([0, count], np.int64), starts[own], ends[own])
+    return Plan(planned, plan.start_ns, plan.end_ns)
+
+
+def allocate(products: int, assets: int) -> State:
+    """Fresh state: nothing added."""
+    return {
+        "asset_total": np.zeros(assets, _ACCOUNT),
+        "asset_shift": np.zeros((assets, SHIFTS), _ACCOUNT),
+        "asset_product": np.zeros((assets, products), _ACCOUNT),
+    }
+
+
+def add(
+    state: State, plan: Plan, segments: Records, asset: Int64, time_ns: Int64,
+    product: Int64, settled: ledger.Booked,
+) -> None:
+    """Add segments, and what n observations counted."""
+    add_segments(*state.values(), plan.start_ns, plan.end_ns, segments)
+    add_counts(*state.values(), plan.start_ns, plan.end_ns, asset, time_ns, product,
+               settled.parts, settled.rejects)
+
+
+def account(entry: Record) -> ledger.Account:
+    """One element of the state as the ledger's account."""
+    return ledger.Account(
+        entry["booked_ns"].copy(), entry["lost_parts"].copy(), entry["energy"].copy(),
+        float(entry["parts"]), float(entry["rejects"]))
+
+
+@kernel
+def add_segments(
+    asset_total: Records, asset_shift: Records, asset_product: Records, shift_start: Int64,
+    shift_end: Int64, segments: Records,
+) -> None:
+    """Every segment whole to its asset and product, in pieces to the shifts."""
+    for i in range(segments.size):
+        row = segments[i]
+        a, p, h = row["asset"], row["product"], row["heading"]
+        start, end = row["start_ns"], row["end_ns"]
+        nominal = row["nominal_ns"]
+        _add(asset_total[a], h, start, end, start, end, row["energy"], nominal)
+        _add(asset_product[a, p], h, start, end, start, end, row["energy"], nominal)
+        at = start
+        while at < end:
+            first, last = _shift_at(shift_start, shift_end, at)
+            stop = min(end, last)
+            entry = _find(asset_shift[a], first, last)
+            if entry >= 0:
+                _add(asset_shift[a, entry], h, at, stop, start, end, row["energy"], nominal)
+            at = stop
+
+
+@kernel
+def add_counts(
+    asset_total: Records, asset_shift: Records, asset_product: Records, shift_start: Int64,
+    shift_end: Int64, asset: Int64, time_ns: Int64, product: Int64, parts: Float64,
+    rejects: Float64,
+) -> None:
+    """Parts and rejects to the shift in which they were counted; a count at its end is its own."""
+    for i in range(asset.size):
+        if parts[i] == 0.0 and rejects[i] == 0.0:
+            continue
+        a = asset[i]
+        first, last = _shift_at(shift_start, shift_end, time_ns[i] - 1)
+        entry = _find(asset_shift[a], first, last)
+        asset_total[a]["parts"] += parts[i]
+        asset_total[a]["rejects"] += rejects[i]
+        own = asset_product[a, min(product[i], asset_product.shape[1] - 1)]
+        own["parts"] += parts[i]
+        own["rejects"] += rejects[i]
+        if entry >= 0:
+            asset_shift[a, entry]["parts"] += parts[i]
+            asset_shift[a, entry]["rejects"] += rejects[i]
+
+
+@kernel
+def _add(
+    entry: Record, heading: int, start: int, end: int, whole_start: int, whole_end: int,
+    energy: float, nominal: int,
+) -> None:
+    """One piece [start, end) of a segment to an account."""
+    if entry["used"] == 0:
+        entry["used"] = 1
+        if entry["end_ns"] == 0:
+            entry["start_ns"] = start
+    length = end - start
+    entry["booked_ns"][heading] += length
+    entry["energy"][heading] += energy * (length / (whole_end - whole_start))
+    if heading not in (ledger.AT_RATE, ledger.PLANNED, ledger.NO_DATA) and nominal > 0:
+        entry["lost_parts"][heading] += length / nominal
+
+
+@kernel
+def _shift_at(shift_start: Int64, shift_end: Int64, t: int) -> tuple[int, int]:
+    """The shift that ``t`` lies in; the time between two shifts is one too; else the day."""
+    k = np.searchsorted(shift_start, t, side="right")
+    if shift_start.size == 0 or k == 0 or (k == shift_start.size and t >= shift_end[k - 1]):
+        day = t - t % _DAY_NS
+        first = max(day, shift_end[k - 1]) if k > 0 else day
+        last = day + _DAY_NS
+        if 0 == k < shift_start.size:
+            last = min(last, shift_start[0])
+        return first, last
+    if t < shift_end[k - 1]:
+        return shift_start[k - 1], shift_end[k - 1]
+    return shift_end[k - 1], shift_start[k]
+
+
+@kernel
+def _find(entries: Records, start: int, end: int) -> int:
+    """Place of a shift among the kept ones; the oldest makes room. −1 = it is older than all."""
+    oldest = 0
+    for k in range(entries.size):
+        if entries[k]["end_ns"] != 0 and entries[k]["start_ns"] == start:
+            return k
+        if entries[k]["start_ns"] < entries[oldest]["start_ns"] or (
+            entries[k]["end_ns"] == 0 and entries[oldest]["end_ns"] != 0
+        ):
+            oldest = k
+    entry = entries[oldest]
+    if entry["end_ns"] != 0 and start < entry["start_ns"]:
+        return -1
+    entry["used"], entry["start_ns"], entry["end_ns"] = 1, start, end
+    entry["parts"] = entry["rejects"] = 0.0
+    for h in range(_HEADINGS):
+        entry["booked_ns"][h] = 0
+        entry["lost_parts"][h] = entry["energy"][h] = 0.0
+    return oldest
