@@ -132,6 +132,7 @@ def restore(monitor: Monitor, changes: Iterator[tuple[int, Sequence[bytes]]]) ->
         if asset_index:
             parts.scatter(state, "asset", np.array(asset_index, np.int64), np.stack(own))
             parts.scatter(state, "tag", np.concatenate(tag_index), np.concatenate(theirs))
+            monitor.derive(np.concatenate(tag_index))
         for column in (asset_index, tag_index, own, theirs):
             column.clear()
 

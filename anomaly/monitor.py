@@ -32,7 +32,6 @@ from anomaly import (
     reference,
     reorder,
     room,
-    sensors,
     windows,
 )
 from anomaly.announce import Condition
@@ -47,7 +46,7 @@ from anomaly.batches import (
     ScoreBatch,
 )
 from anomaly.config import WEEK_SECONDS, MonitorConfig
-from anomaly.detectors import DETECTORS, State, run_fit, run_step
+from anomaly.detectors import DETECTORS, State, run_fit, run_rebuild, run_step
 from anomaly.errors import StateError
 from anomaly.registry import Registry
 
@@ -89,7 +88,7 @@ class Monitor:
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
         self._known_assets, self._known_tags = -1, -1
-        self._sensors = sensors.known(config, registry)
+        self._low, self._high = np.zeros(0), np.zeros(0)
         self._shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week)
         self._state: dict[str, State] = {}
@@ -104,8 +103,7 @@ class Monitor:
         """
         self._make_room()
         rows, reason, ordered = intake.run(
-            self.config, self._state, self.registry.table, self._roles,
-            self._sensors.low, self._sensors.high,
+            self.config, self._state, self.registry.table, self._roles, self._low, self._high,
             readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
@@ -216,14 +214,17 @@ class Monitor:
         return own | {f"detector.{b.name}": b.version for b in self._detectors}
 
     def state(self) -> dict[str, State]:
-        """Every array that the future depends on, trimmed to the assets and tags there are."""
+        """Every array that the future depends on, trimmed to the assets and tags there are.
+
+        What follows from the others (``DERIVED`` of a detector) is not among them.
+        """
         assets, tags = len(self.registry.assets), self.registry.tag_count
         trimmed = {
             component: {
                 name: array[: assets if name.startswith("asset") else tags].copy()
                 for name, array in state.items()
             }
-            for component, state in self._state.items()
+            for component, state in self.arrays().items()
         }
         trimmed["stream"] = self.stream_state()
         return trimmed
@@ -244,9 +245,20 @@ class Monitor:
         """The state's own arrays, spare room included: to be read and let go, never to be kept.
 
         For whoever writes the state out asset by asset; the next ``process`` may replace them.
+        Derived arrays are left out: whoever writes into these calls :meth:`derive` when done.
         """
         self._make_room()
-        return self._state
+        derived = {room.key(bound): bound.derived for bound in self._detectors}
+        return {
+            component: {name: array for name, array in state.items()
+                        if name not in derived.get(component, ())}
+            for component, state in self._state.items()
+        }
+
+    def derive(self, tags: Int64) -> None:
+        """Make what follows from the other arrays of some tags, after these were written."""
+        for bound, config in zip(self._detectors, self._configs, strict=True):
+            run_rebuild(bound, config, self._state[room.key(bound)], tags)
 
     def load(self, state: Mapping[str, State]) -> None:
         """Replace the state by what :meth:`state` gave, for a registry with the same names.
@@ -260,7 +272,7 @@ class Monitor:
         if set(state) != set(self._state) | {"stream"}:
             differing = sorted(set(state) ^ (set(self._state) | {"stream"}))
             raise StateError(f"state lacks or adds components: {', '.join(differing)}")
-        for component, ours in self._state.items():
+        for component, ours in self.arrays().items():
             theirs = state[component]
             for name, array in ours.items():
                 given = theirs.get(name)
@@ -269,6 +281,7 @@ class Monitor:
                 ):
                     raise StateError(f"{component}/{name} is absent or has another shape or dtype")
                 array[: len(given)] = given
+        self.derive(np.arange(self.registry.tag_count))
         self.load_stream(state["stream"])
 
     # -- the stages after the windows ---------------------------------------------------------
@@ -386,11 +399,6 @@ class Monitor:
         lead = np.full(m, -1, np.int64)
         for j in range(k):
             calibration.blame(units, evidence[j], total, lead, j)
-        if self._sensors.least.size:
-            reference.heed(
-                state["tag"], self._sensors.least, self._sensors.way, self.registry.table,
-                rows.asset, rows.x, total, interval_s, period_s, shape_s,
-            )
         judged.detector_score[place] = score
         judged.score[place] = self._score(rows, number, score, level)
         told_s = np.fmax(period_s, shape_s)
@@ -462,14 +470,14 @@ class Monitor:
         """Grow every component when the registry has outgrown it; nothing that is there changes."""
         config, registry = self.config, self.registry
         if registry.tag_count != self._known_tags:
-            for a, names in enumerate(registry.sensors):  # what cycles add are columns too
-                registry.columns(a, windows.derived_names(config.windows, names))
+            for a, sensors in enumerate(registry.sensors):  # what cycles add are columns too
+                registry.columns(a, windows.derived_names(config.windows, sensors))
         assets, tags = len(registry.assets), registry.tag_count
         if self._state and assets == self._known_assets and tags == self._known_tags:
             return
         self._known_assets, self._known_tags = assets, tags
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
-        self._sensors = sensors.known(config, registry)
+        self._low, self._high = intake.ranges(config, registry)
         told = self._shop.resolve(registry, tags)
         complete = not told or (bool(self._state) and len(self._state["ledger"]["asset_row"]) > 0)
         if self._state and assets <= self._assets and tags <= self._tags and complete:

@@ -12,7 +12,7 @@ from anomaly.errors import StateError
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 
-CONFIG = MonitorConfig(warm_up_rows=60, detectors=("level", "drift", "subspace"))
+CONFIG = MonitorConfig(warm_up_rows=60, detectors=("level", "drift", "subspace", "pyramid"))
 
 
 def readings(seed: int, rows: int, machines: int, width: int, first: int = 0) -> ReadingBatch:

@@ -28,6 +28,7 @@ from anomaly.detectors import (
     grow,
     residual,
     run_fit,
+    run_rebuild,
     run_step,
     shift,
     trees,
@@ -218,6 +219,19 @@ def test_numbering_does_not_matter(name: str) -> None:
 def test_transparency(name: str, columns: Columns, share: float) -> None:
     at = int(share * laws.length(columns))
     laws.transparency(maker(name, columns), feed, show, load, columns, at)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if DETECTORS[n].rebuild is not None])
+@pytest.mark.parametrize("rows", [0, 3, 40, 300, 1500, 4700])
+def test_what_is_derived_is_made_again_to_the_bit(name: str, rows: int) -> None:
+    columns = stream(17, rows, 1, 3)
+    made = subject(DETECTORS[name], tables(1, 3))
+    feed(made, columns)
+    before = laws.copied(made.state)
+    for derived in made.bound.derived:
+        made.state[derived][:] = 0
+    run_rebuild(made.bound, made.config, made.state, np.arange(3, dtype=np.int64))
+    laws.same_state(made.state, before, "rebuilt")
 
 
 @pytest.mark.parametrize("name", NAMES)

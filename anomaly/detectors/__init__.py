@@ -25,6 +25,10 @@ The contract of the functions
     writes ``score float64[w]``: **out-of-sample** scores of the warm-up rows (cross-fitted over
     contiguous folds), the only reference calibration may use. Before ``fit`` such a detector's
     ``step`` returns NaN.
+``DERIVED`` and ``rebuild(*state, *config, tags)``
+    Of a module with large state: names of ``tag`` arrays that follow from the others, and the
+    kernel that makes them again for ``tags int64[k]``. They are not written down; what is made
+    again is to the bit what the stream had made, so a restart changes nothing.
 """
 
 from __future__ import annotations
@@ -68,6 +72,8 @@ class Detector:
     allocate: Callable[..., State]
     step: Any
     fit: Any | None
+    derived: tuple[str, ...]
+    rebuild: Any | None
 
 
 def detector(
@@ -89,6 +95,8 @@ def detector(
         allocate=module.allocate,
         step=module.step,
         fit=getattr(module, "fit", None),
+        derived=getattr(module, "DERIVED", ()),
+        rebuild=getattr(module, "rebuild", None),
     )
 
 
@@ -124,6 +132,12 @@ def run_fit(
     """Call ``fit`` for one asset; ``bound.fit`` must not be None."""
     assert bound.fit is not None
     bound.fit(*state.values(), *astuple(config), tags, asset, rows, score)
+
+
+def run_rebuild(bound: Detector, config: Any, state: State, tags: Int64) -> None:
+    """Make the derived arrays of some tags again; nothing where the detector has none."""
+    if bound.rebuild is not None:
+        bound.rebuild(*state.values(), *astuple(config), tags)
 
 
 #: Every detector, by name. A new one is one module, one naive twin and one row here.

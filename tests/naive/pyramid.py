@@ -50,21 +50,21 @@ def distances(blocks: np.ndarray, history: int, config: Config) -> list[list[flo
     filled = int(4 / share)
     out: list[list[float | None]] = [[] for _ in range(6)]
     b = blocks - blocks[0] if count else blocks
-    mean, variance, sharp = np.zeros(count), np.zeros(count), np.zeros(count)
+    mean, variance = np.zeros(count), np.zeros(count)
+    soft = 0.0
     for i in range(count):
         mean[i], variance[i] = _together(b, i, i, share)
-        sharp[i] = 1 / math.sqrt(variance[i] + 0.01 * _long_run(b[: i + 1]) + 1e-18)
+        now = 0.01 * _long_run(b[: i + 1]) + 1e-18
+        if i % 256 == 0 or now > 2 * soft:
+            soft = now
+        sigma = math.sqrt(variance[i] + soft)
         squares = {}
         for lag in range(16, min(history, i + 1)):
             j = i - lag
-            covariance = _together(b, i, j, share)[1]
-            centred = variance[i] + variance[j] - 2 * covariance
-            squares[lag] = (
-                centred,
-                centred + (mean[i] - mean[j]) ** 2,
-                variance[i] * sharp[i] ** 2 + variance[j] * sharp[j] ** 2
-                - 2 * covariance * sharp[i] * sharp[j],
-            )
+            raw = _apart(b, i, lag, share)
+            centred = raw - (1 - 2**-18) * (mean[i] - mean[j]) ** 2
+            theirs = _sixteen_bits(math.sqrt(variance[j] + soft))
+            squares[lag] = (raw, centred, (centred - (sigma - theirs) ** 2) / (sigma * theirs))
         for part, first in enumerate((16, min(config.old_blocks, history))):
             lags = [lag for lag in squares if lag >= first]
             judged = lags and i >= first + filled
@@ -72,6 +72,20 @@ def distances(blocks: np.ndarray, history: int, config: Config) -> list[list[flo
                 nearest = max(min(squares[lag][kind] for lag in lags), 0.0) if judged else None
                 out[3 * part + kind].append(nearest)
     return out
+
+
+def _sixteen_bits(value: float) -> float:
+    """The nearest number of nine binary digits; of two as near, the larger."""
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(math.floor(float(np.float32(fraction)) * 512 + 0.5) / 512, exponent)
+
+
+def _apart(b: np.ndarray, i: int, lag: int, share: float) -> float:
+    """Mean square difference of the soft windows at i and ``lag`` blocks before it."""
+    weight = share * (1 - share) ** np.arange(i + 1)
+    other = np.zeros(i + 1)
+    other[: i + 1 - lag] = b[i - lag :: -1]
+    return float(weight @ (b[i::-1] - other) ** 2)
 
 
 def _together(b: np.ndarray, i: int, j: int, share: float) -> tuple[float, float]:
@@ -100,19 +114,15 @@ def _surprises(squares: list[float | None], size: int, memory_rows: float) -> li
         if square is None:
             out.append(said)
             continue
-        y = math.log(square + 0.01 * norm + 1e-30)
-        deviation = math.sqrt((variance * count + 100) / (count + 100))
+        step = math.log(square + 0.01 * norm + 1e-30) - mean
         if count * size > 200:
-            said = min(max((y - mean) / deviation, 0.0), 30.0) ** 2
+            deviation = math.sqrt((variance * count + 100) / (count + 100))
+            said = min(max(step / deviation, 0.0), 30.0) ** 2
+            square = min(square, 64 * norm)
+            step = min(max(step, -8 * deviation), 8 * deviation)
         out.append(said)
         count += 1
         weight = max(1 / count, size / memory_rows)
-        mean = y if count == 1 else mean
-        step = y - mean
-        if count * size > 200:
-            square = min(square, 64 * norm)
-            limit = 8 * math.sqrt((variance * count + 100) / (count + 100))
-            step = min(max(step, -limit), limit)
         norm += weight * (square - norm)
         mean += weight * step
         variance = (1 - weight) * (variance + weight * step * step)
