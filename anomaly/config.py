@@ -37,7 +37,8 @@ class SensorConfig:
     direction: str = "both"
     """``up`` or ``down`` where only one direction is bad; ``both`` while nobody has said so."""
     smallest_deviation: float = 0.0
-    """Deviations below this, in the sensor's own unit, are never judged. 0 = its resolution."""
+    """Deviations below this, in the sensor's own unit, raise no alert. A scale is never finer than
+    the sensor's own steps, whatever is said here."""
     limit_low: float = -math.inf
     """Alarm limit the time left is counted to; −inf = none is known."""
     limit_high: float = math.inf

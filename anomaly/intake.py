@@ -16,7 +16,6 @@ import numpy as np
 from anomaly import cycles, quality, reorder, windows
 from anomaly.batches import Float64, Int8, Int64, Ordered, ReadingBatch, RowBatch
 from anomaly.config import MonitorConfig
-from anomaly.registry import Registry
 
 State = dict[str, dict[str, np.ndarray[Any, Any]]]
 
@@ -24,20 +23,6 @@ State = dict[str, dict[str, np.ndarray[Any, Any]]]
 def reorders(config: MonitorConfig) -> bool:
     """Whether readings are held back for late ones, so that there is a component for them."""
     return config.quality.lateness_seconds > 0
-
-
-def ranges(config: MonitorConfig, registry: Registry) -> tuple[Float64, Float64]:
-    """Admitted range per tag, ±inf where none; both empty where no sensor has one."""
-    if not config.sensor:
-        return np.zeros(0), np.zeros(0)
-    low = np.full(registry.tag_count, -np.inf)
-    high = np.full(registry.tag_count, np.inf)
-    for a, name in enumerate(registry.assets):
-        for c, sensor in enumerate(registry.sensors[a]):
-            options = config.sensor_config(name, sensor)
-            t = registry.table[a, c]
-            low[t], high[t] = options.range_low, options.range_high
-    return low, high
 
 
 def run(

@@ -32,6 +32,7 @@ from anomaly import (
     reference,
     reorder,
     room,
+    sensors,
     windows,
 )
 from anomaly.announce import Condition
@@ -88,7 +89,7 @@ class Monitor:
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
         self._known_assets, self._known_tags = -1, -1
-        self._low, self._high = np.zeros(0), np.zeros(0)
+        self._sensors = sensors.known(config, registry)
         self._shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week)
         self._state: dict[str, State] = {}
@@ -103,7 +104,8 @@ class Monitor:
         """
         self._make_room()
         rows, reason, ordered = intake.run(
-            self.config, self._state, self.registry.table, self._roles, self._low, self._high,
+            self.config, self._state, self.registry.table, self._roles,
+            self._sensors.low, self._sensors.high,
             readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
@@ -399,6 +401,11 @@ class Monitor:
         lead = np.full(m, -1, np.int64)
         for j in range(k):
             calibration.blame(units, evidence[j], total, lead, j)
+        if self._sensors.least.size:
+            reference.heed(
+                state["tag"], self._sensors.least, self._sensors.way, self.registry.table,
+                rows.asset, rows.x, total, interval_s, period_s, shape_s,
+            )
         judged.detector_score[place] = score
         judged.score[place] = self._score(rows, number, score, level)
         told_s = np.fmax(period_s, shape_s)
@@ -470,14 +477,14 @@ class Monitor:
         """Grow every component when the registry has outgrown it; nothing that is there changes."""
         config, registry = self.config, self.registry
         if registry.tag_count != self._known_tags:
-            for a, sensors in enumerate(registry.sensors):  # what cycles add are columns too
-                registry.columns(a, windows.derived_names(config.windows, sensors))
+            for a, names in enumerate(registry.sensors):  # what cycles add are columns too
+                registry.columns(a, windows.derived_names(config.windows, names))
         assets, tags = len(registry.assets), registry.tag_count
         if self._state and assets == self._known_assets and tags == self._known_tags:
             return
         self._known_assets, self._known_tags = assets, tags
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
-        self._low, self._high = intake.ranges(config, registry)
+        self._sensors = sensors.known(config, registry)
         told = self._shop.resolve(registry, tags)
         complete = not told or (bool(self._state) and len(self._state["ledger"]["asset_row"]) > 0)
         if self._state and assets <= self._assets and tags <= self._tags and complete:

@@ -6,6 +6,8 @@ stands at the end and is called when an asset's warm-up is over, never per row.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from anomaly.batches import Bool, Float64
@@ -20,6 +22,8 @@ NORMAL_IQR = 1.349
 
 #: Fewer values than this are no reference.
 REFERENCE_ROWS_MIN = 8
+#: Deviation of what rounding to steps of 1 takes away: a sensor says nothing finer than that.
+ROUNDING_DEVIATION = 1.0 / math.sqrt(12.0)
 
 #: Fewer batch means than this say nothing about a long-run deviation.
 BATCHES_MIN = 8
@@ -89,9 +93,11 @@ def robust_reference(rows: Float64) -> tuple[Float64, Float64, Bool]:
     Returns
     -------
     centre, scale : float64[d]
-        Median, and max(IQR / 1.349, half the standard deviation): the first resists outliers, the
-        second keeps a column that mostly stands still from having no scale. A constant column gets
-        1 % of its level (of 1 if its level is 0): a later deviation must never weigh nothing.
+        Median, and max(IQR / 1.349, half the standard deviation, 1/√12 of the smallest step
+        between values): the first resists outliers, the second keeps a column that mostly stands
+        still from having no scale, the third is all that its rounding lets a sensor say. A
+        constant column gets 1 % of its level (of 1 if its level is 0): a later deviation must
+        never weigh nothing.
     known : bool[d]
         False where fewer than ``REFERENCE_ROWS_MIN`` values are there; centre 0, scale 1 then.
     """
@@ -128,6 +134,12 @@ def _robust_columns(rows: Float64, centre: Float64, scale: Float64, known: Bool)
             for i in range(n):
                 values[i] = min(max(values[i], middle - reach), middle + reach)
         spread = max((high - low) / NORMAL_IQR, 0.5 * deviation(values))
+        step = np.inf
+        for i in range(1, n):
+            if ordered[i] - ordered[i - 1] > 1e-9 * (abs(ordered[i]) + abs(middle)):
+                step = min(step, ordered[i] - ordered[i - 1])
+        if step < np.inf:
+            spread = max(spread, step * ROUNDING_DEVIATION)
         # Rounding alone gives a constant column a deviation of about 1e-16 of its level.
         if not spread > 1e-12 * abs(middle):
             spread = 0.01 * (abs(middle) if middle != 0.0 else 1.0)

@@ -22,10 +22,13 @@ import numpy as np
 from anomaly.batches import Float64, Int8, Int64
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
 #: Half-width of the expected band in spreads: 1 row in 10,000 of normal noise lies outside.
 BAND_SPREADS = 4.0
+#: Weight of the newest row in the value that direction and smallest deviation are judged by: ten
+#: rows, so that noise does not cross the centre all the time.
+HEED_WEIGHT = 0.1
 #: IQR of the normal distribution in standard deviations.
 IQR_NORMAL = 1.349
 
@@ -44,6 +47,7 @@ TAG = np.dtype([
     ("resolution", np.float64), # smallest step between different values, 0 = none seen
     ("low", np.float64),        # expected band
     ("high", np.float64),
+    ("smooth", np.float64),     # exponentially weighted value; follows only where it is asked for
 ])
 
 
@@ -135,10 +139,42 @@ def freeze_tag(tag_state: Any, t: int, values: Float64) -> None:
     tag["ready"] = 1
     tag["constant"] = 1 if constant else 0
     tag["centre"] = centre
+    tag["smooth"] = centre
     tag["spread"] = spread
     tag["resolution"] = step if np.isfinite(step) else 0.0
     tag["low"] = min(centre - BAND_SPREADS * spread, ordered[0])
     tag["high"] = max(centre + BAND_SPREADS * spread, ordered[n - 1])
+
+
+@kernel
+def heed(
+    tag_state: Any, least: Float64, way: Int8, table: Int64, asset: Int64, x: Float64,
+    evidence: Float64, ordinary_s: Float64, period_s: Float64, shape_s: Float64,
+) -> None:
+    """Make ordinary the rows whose oddness is, for the greater part, nothing that matters.
+
+    ``least float64[T]`` smallest deviation from the centre that matters per tag, in its own unit;
+    ``way int8[T]`` +1 or −1 where only that direction is bad, 0 = both. Judged is each sensor's
+    smoothed value, not the reading: cutting half of its noise away would move its mean. Where
+    sensors that do not matter hold at least half of ``evidence float64[m, d]``, ``period_s`` and
+    ``shape_s`` become at most ``ordinary_s``, one row.
+    """
+    for r in range(asset.size):
+        whole = matters = 0.0
+        for c in range(x.shape[1]):
+            t = table[asset[r], c] if c < table.shape[1] else -1
+            if t < 0:
+                continue
+            tag = tag_state[t]
+            if tag["ready"] == 1 and x[r, c] == x[r, c]:
+                tag["smooth"] += HEED_WEIGHT * (x[r, c] - tag["smooth"])
+            apart = tag["smooth"] - tag["centre"]
+            whole += evidence[r, c]
+            if tag["ready"] == 0 or (abs(apart) >= least[t] and apart * way[t] >= 0.0):
+                matters += evidence[r, c]
+        if matters <= 0.5 * whole:
+            period_s[r] = min(period_s[r], ordinary_s[r])
+            shape_s[r] = min(shape_s[r], ordinary_s[r])
 
 
 @kernel

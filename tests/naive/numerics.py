@@ -18,6 +18,11 @@ def robust_reference(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
             reach = 10.0 * (top - bottom)
             values = np.clip(values, middle - reach, middle + reach)
         spread = max((high - low) / 1.349, 0.5 * float(np.std(values)))
+        given = np.sort(np.clip(rows[np.isfinite(rows[:, c]), c], -1e100, 1e100))
+        steps = np.diff(given)
+        steps = steps[steps > 1e-9 * (np.abs(given[1:]) + abs(middle))]
+        if steps.size:
+            spread = max(spread, float(steps.min()) * (1.0 / 12.0**0.5))
         if not spread > 1e-12 * abs(middle):
             spread = 0.01 * (abs(middle) if middle != 0.0 else 1.0)
         centre[c], scale[c], known[c] = middle, spread, True

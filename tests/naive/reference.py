@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 
 def robust(column: np.ndarray) -> tuple[float, float] | None:
-    """Median and max(IQR / 1.349, sd / 2); None below eight values.
+    """Median and max(IQR / 1.349, sd / 2, rounding's own deviation); None below eight values.
 
     Values farther from the median than ten spans of the middle nine tenths count as that far. A
     constant column has 1 % of its level for a scale, of 1 if its level is 0.
@@ -25,6 +26,11 @@ def robust(column: np.ndarray) -> tuple[float, float] | None:
     spread = (quantile(sorted(column[column == column].tolist()), 0.75)
               - quantile(sorted(column[column == column].tolist()), 0.25)) / 1.349
     scale = max(spread, deviation / 2)
+    ascending = sorted(column[column == column].tolist())
+    steps = [b - a for a, b in itertools.pairwise(ascending)
+             if b - a > 1e-9 * (abs(b) + abs(median))]
+    if steps:
+        scale = max(scale, min(steps) / 12**0.5)
     if scale <= 1e-12 * abs(median):
         scale = 0.01 * (abs(median) or 1.0)
     return median, scale
