@@ -1,11 +1,12 @@
 """Kafka messages to columns: the five shapes that people send, told apart message by message.
 
 ``{"asset","sensor","ts","value"}`` (one reading), ``{"asset","ts","values":{…}}`` (a wide row),
-either of them with lists (columnar), Arrow IPC streams, and the United Manufacturing Hub's topic
-keys. Each message says by itself what it is, so a decision never depends on what came before it: a
-restart decodes the same bytes to the same columns. What was recognised is counted for whoever wants
-to say so. What cannot be used gets one reason from :data:`REASONS`; bytes are never lost
-here, because the caller still has them. No broker and no clock: time comes from the message only.
+either of them with lists (columnar), Arrow IPC streams, the United Manufacturing Hub's topic keys,
+and the same as records of a schema registry. Each message says by itself what it is, so a decision
+never depends on what came before it: a restart decodes the same bytes to the same columns. What was
+recognised is counted for whoever wants to say so. What cannot be used gets one reason from
+:data:`REASONS`; bytes are never lost here, because the caller still has them. No broker and no
+clock: time comes from the message only.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 
-from anomaly.batches import Int64, ReadingBatch, reading_batch
 from anomaly.errors import CapacityError
 from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
 from streams.instants import UnreadableTime, to_nanoseconds
+from streams.kafka_columns import Columns, Decoded
+from streams.schema_formats import SchemaReader, Unreadable, shaped
+from streams.schema_registry import number_of
 
 #: Closed list: why a message was not understood -> what it means.
 REASONS = {
@@ -44,6 +46,9 @@ REASONS = {
     "name_too_long": "names longer than the limit",
     "too_many_readings": "messages with more readings than the limit",
     "too_many_names": "assets or sensors beyond the limit",
+    "no_schema_registry": "messages of a schema registry, and none is set",
+    "unknown_schema": "messages whose schema the registry lacks or that cannot be used",
+    "schema_mismatch": "messages that their schema does not fit",
 }
 
 #: Readings are handed on in batches of about this many; results do not depend on it.
@@ -81,28 +86,6 @@ class Limits:
     readings: int = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """Some consecutive messages as readings.
-
-    Attributes
-    ----------
-    first, end : int
-        The messages ``first:end`` of the sequence given are in here.
-    readings : ReadingBatch
-    message : int64[n]
-        Message (index in the sequence given) that each reading came with, ascending.
-    dead : tuple of (int, str)
-        Messages that could not be used, with their reason.
-    """
-
-    first: int
-    end: int
-    readings: ReadingBatch
-    message: Int64
-    dead: tuple[tuple[int, str], ...]
-
-
 class Unusable(Exception):
     """A message that cannot be used; ``reason`` is a key of :data:`REASONS`."""
 
@@ -125,9 +108,11 @@ class Decoder:
     """
 
     def __init__(
-        self, registry: Registry, fields: Fields | None = None, limits: Limits | None = None
+        self, registry: Registry, fields: Fields | None = None, limits: Limits | None = None,
+        schemas: SchemaReader | None = None,
     ) -> None:
         self.registry = registry
+        self._schemas = schemas
         self.shapes: Counter[str] = Counter()
         self.units: Counter[str] = Counter()
         self.masked = 0
@@ -136,7 +121,19 @@ class Decoder:
         self._limits = limits or Limits()
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_envelope(self._fields))
         self._tags: dict[tuple[str, str], tuple[int, int]] = {}
-        self._columns = _Columns()
+        self._columns = Columns()
+
+    def prepare(self, messages: Sequence[Message]) -> None:
+        """Fetch the schemas that the messages need; after this, decoding cannot fail half-way.
+
+        Raises
+        ------
+        RegistryError
+            Try again later, with the same messages.
+        """
+        if self._schemas is not None:
+            numbers = {number_of(m.value) for m in messages if m.value and m.value[0] == 0}
+            self._schemas.registry.prepare(sorted(n for n in numbers if n is not None))
 
     def decode(self, messages: Sequence[Message]) -> Iterator[Decoded]:
         """The messages in order, in one or more batches that end at a message's end."""
@@ -168,6 +165,9 @@ class Decoder:
             raise Unusable("too_large")
         if kafka_arrow.looks_like(value):
             self._arrow(message.key, value)
+            return
+        if value[0] == 0:
+            self._registered(message.key, value)
             return
         self._check_depth(value)
         if message.key is not None and message.key.startswith(_UMH):
@@ -305,6 +305,21 @@ class Decoder:
         self.units.update(table.units)
         self.shapes["Arrow IPC"] += 1
 
+    def _registered(self, key: bytes | None, value: bytes) -> None:
+        """A record of a schema registry: the same shapes, or a row of plain fields."""
+        number = number_of(value)
+        if number is None:
+            raise Unusable("malformed_json")
+        if self._schemas is None:
+            raise Unusable("no_schema_registry")
+        try:
+            kind, body = self._schemas.read(number, value)
+            parts = shaped(body, self._fields)
+        except Unreadable as problem:
+            raise Unusable(problem.reason) from None
+        self._envelope(key, *parts)
+        self.shapes[f"{kind} records"] += 1
+
     def _mistyped(self, key: bytes | None, value: bytes) -> None:
         """JSON whose fields have unexpected types: find the reason; save what a wide row has."""
         body = _plain(value)
@@ -384,54 +399,6 @@ class Decoder:
             return
         if _depth(value) > limit:
             raise Unusable("too_deep")
-
-
-class _Columns:
-    """The batch being collected; Python lists, because messages are parsed one by one."""
-
-    def __init__(self) -> None:
-        self.asset: list[int] = []
-        self.sensor: list[int] = []
-        self.time_ns: list[int] = []
-        self.value: list[float] = []
-        self.closes: list[bool] = []
-        self.message: list[int] = []
-
-    def add(self, asset: int, sensor: int, time_ns: int, value: float, closes: bool) -> None:
-        self.asset.append(asset)
-        self.sensor.append(sensor)
-        self.time_ns.append(time_ns)
-        self.value.append(value)
-        self.closes.append(closes)
-
-    def add_table(self, table: kafka_arrow.Table, names: Sequence[str], tag: Any) -> None:
-        """Readings of an Arrow message: codes of names become tags, the rest are whole columns."""
-        pairs, inverse = np.unique(
-            np.stack([table.asset_code, table.sensor_code]), axis=1, return_inverse=True)
-        first = np.full(pairs.shape[1], inverse.size, np.int64)
-        np.minimum.at(first, inverse.reshape(-1), np.arange(inverse.size))
-        tags = np.zeros((pairs.shape[1], 2), np.int64)
-        for k in np.argsort(first).tolist():  # registered in the order of appearance
-            tags[k] = tag(names[int(pairs[0, k])], table.sensors[int(pairs[1, k])])
-        chosen = tags[inverse.reshape(-1)]
-        self.asset.extend(chosen[:, 0].tolist())
-        self.sensor.extend(chosen[:, 1].tolist())
-        self.time_ns.extend(table.time_ns.tolist())
-        self.value.extend(table.value.tolist())
-        self.closes.extend(table.closes.tolist())
-
-    def cut(self, length: int) -> None:
-        """Forget what a message had added before it turned out to be unusable."""
-        for column in (self.asset, self.sensor, self.time_ns, self.value, self.closes):
-            del column[length:]
-
-    def taken(self, first: int, end: int, dead: Sequence[tuple[int, str]]) -> Decoded:
-        """The batch so far, and start anew."""
-        readings = reading_batch(self.asset, self.sensor, self.time_ns, self.value, self.closes)
-        decoded = Decoded(first, end, readings, np.array(self.message, np.int64), tuple(dead))
-        self.cut(0)
-        self.message.clear()
-        return decoded
 
 
 def _envelope(fields: Fields) -> type[msgspec.Struct]:

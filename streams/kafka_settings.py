@@ -125,6 +125,36 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaRegistrySettings:
+    """Where schemas of Avro, Protobuf and JSON Schema messages are fetched, if anywhere."""
+
+    url: str = ""
+    """http or https; empty = such messages become dead letters."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    password_file: str = ""
+    """File with the password (or API secret) and nothing else; preferred over ``password``."""
+    token_file: str = ""
+    """File whose content is sent as a bearer token, instead of name and password."""
+    ca_file: str = ""
+    """PEM of the authority that signed the registry's certificate; empty = the system's."""
+    timeout_seconds: float = 5.0
+    validate: bool = False
+    """Check JSON messages against their schema before they are used; costs about as much as all
+    the rest of reading them."""
+
+    def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError("url: must start with http:// or https://")
+        if not 0.1 <= self.timeout_seconds <= 60:
+            raise ValueError("timeout_seconds: must be between 0.1 and 60")
+        if bool(self.password) + bool(self.password_file) + bool(self.token_file) > 1:
+            raise ValueError("password_file: give one of password, password_file and token_file")
+        if self.username and not (self.password or self.password_file):
+            raise ValueError("password_file: is needed with username")
+
+
+@dataclass(frozen=True, slots=True)
 class HealthSettings:
     """Where ``/live``, ``/ready`` and ``/metrics`` are served."""
 

@@ -148,8 +148,17 @@ class KafkaSource:
 
     def resume(self, partition: int) -> None:
         """Fetch again."""
-        if self.place(partition) in self._consumer.assignment():
-            self._consumer.resume(self.place(partition))
+        place = self.place(partition)
+        if place not in self._consumer.assignment():
+            return
+        self._consumer.resume(place)
+        # kafka-python 3.0.12 parks what it had fetched of a paused partition and takes it up only
+        # while its slot in line is None; a drained partition leaves an empty object there instead,
+        # and then the parked one is neither returned nor fetched again, for ever. Without the
+        # parked records it is fetched from our position.
+        parked = getattr(self._consumer._fetcher, "_paused_partition_records", {}).pop(place, None)
+        if parked is not None:
+            parked.drain()
 
     def assignment(self) -> set[int]:
         """Partitions that are ours as far as the client knows."""

@@ -18,12 +18,17 @@ import numpy as np
 from anomaly import quality
 from anomaly.batches import Int8, Outcome
 from anomaly.monitor import Monitor
+from anomaly.registry import Registry
 from streams import kafka_state, open_alerts, verdicts
 from streams.alertmanager import AlertmanagerPush
-from streams.kafka_codec import Decoded, Decoder
+from streams.kafka_codec import Decoder, Fields, Limits
+from streams.kafka_columns import Decoded
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message, alert_message, origin_message, score_messages
 from streams.kafka_state import FORMAT, Book, Checkpoint, Record
+from streams.schema_formats import SchemaReader
+from streams.schema_registry import SchemaRegistry
+from streams.settings import Settings
 from streams.telemetry import Telemetry
 
 #: Reasons from this code on concern the time: such a reading belongs to no row.
@@ -32,6 +37,22 @@ _DUPLICATE = quality.REASONS.index("duplicate")
 
 #: Every message is counted once under ``in`` and once under one of the others.
 COUNTS = ("in", "accepted", "dead_lettered", "late", "duplicate")
+
+
+def schema_reader(settings: Settings) -> SchemaReader | None:
+    """What reads the messages of the schema registry that is set, if one is."""
+    own = settings.schema_registry
+    return SchemaReader(SchemaRegistry(own), own.validate) if own.url else None
+
+
+def decoder_of(settings: Settings, registry: Registry, schemas: SchemaReader | None) -> Decoder:
+    """The decoder of one partition."""
+    kafka = settings.kafka
+    return Decoder(
+        registry,
+        Fields(kafka.asset_field, kafka.sensor_field, kafka.time_field, kafka.value_field,
+               kafka.values_field),
+        Limits(message_bytes=kafka.message_limit_bytes), schemas)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,11 +109,18 @@ class Lane:
         return not self.is_silent and (self.position != self.committed or self.checkpoint_now)
 
     def take(self, records: Sequence[Any]) -> None:
-        """Process consecutive records of the partition."""
+        """Process consecutive records of the partition.
+
+        Raises
+        ------
+        RegistryError
+            Nothing was done: offer the records again later.
+        """
         if records and records[0].offset < self.position:
             records = [r for r in records if r.offset >= self.position]
         if not records:
             return
+        self.decoder.prepare(records)
         cut = 0
         if self.is_silent:
             cut = sum(1 for r in records if r.offset < self.silent_until)

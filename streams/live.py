@@ -96,7 +96,7 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
     from kafka.errors import KafkaError
 
     from anomaly.registry import Registry
-    from streams.kafka_codec import Decoder, Fields
+    from streams.lane import decoder_of, schema_reader
 
     settings = options.load()
     kafka = settings.kafka
@@ -117,14 +117,13 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
         consumer.assign(places)
         for place in places:
             consumer.seek(place, max(first[place], end[place] - 200))
-        decoder = Decoder(Registry(), Fields(
-            kafka.asset_field, kafka.sensor_field, kafka.time_field, kafka.value_field,
-            kafka.values_field))
+        decoder = decoder_of(settings, Registry(), schema_reader(settings))
         seen, until = 0, time.monotonic() + 5.0
         dead: dict[str, int] = {}
         while seen < min(waiting, 1000) and time.monotonic() < until:
             for records in consumer.poll(500).values():
                 seen += len(records)
+                decoder.prepare(records)
                 for decoded in decoder.decode(records):
                     for _, reason in decoded.dead:
                         dead[reason] = dead.get(reason, 0) + 1

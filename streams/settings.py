@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import SettingsError
-from streams.kafka_settings import HealthSettings, KafkaSettings, WebhookSettings
+from streams.kafka_settings import (
+    HealthSettings,
+    KafkaSettings,
+    SchemaRegistrySettings,
+    WebhookSettings,
+)
 from streams.metrics_settings import AlertmanagerSettings, MetricsSettings
 
 if typing.TYPE_CHECKING:
@@ -97,7 +102,7 @@ class ReplaySettings:
 TABLES: dict[str, Any] = {
     "input": InputSettings, "replay": ReplaySettings, "kafka": KafkaSettings,
     "webhook": WebhookSettings, "health": HealthSettings, "metrics": MetricsSettings,
-    "alertmanager": AlertmanagerSettings,
+    "alertmanager": AlertmanagerSettings, "schema_registry": SchemaRegistrySettings,
 }
 
 
@@ -111,6 +116,7 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
+    schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     alertmanager: AlertmanagerSettings = field(default_factory=AlertmanagerSettings)
 

@@ -11,6 +11,7 @@ outside (broker, clock, settings file) is passed in; ``live.py`` composes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,6 @@ from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
 from streams.errors import StreamsError
 from streams.health import Status
-from streams.kafka_codec import Decoder, Fields, Limits
 from streams.kafka_sink import (
     AbortedError,
     Message,
@@ -31,7 +31,9 @@ from streams.kafka_sink import (
     transactional_prefix,
 )
 from streams.kafka_source import KafkaSource, TopicError, patiently
-from streams.lane import Lane
+from streams.lane import Lane, decoder_of, schema_reader
+from streams.schema_formats import SchemaReader
+from streams.schema_registry import RegistryError
 from streams.service import Clock
 from streams.settings import Settings
 from streams.telemetry import Telemetry
@@ -40,6 +42,10 @@ from streams.telemetry import Telemetry
 POLL_SECONDS = 0.1
 #: A worker outside its group for so long gets a new consumer: longer than any rebalance takes.
 REJOIN_SECONDS = 30.0
+#: How long a partition rests before a schema that could not be fetched is asked for again.
+REST_SECONDS = 2.0
+#: How often that is said.
+COMPLAIN_SECONDS = 30.0
 #: Pending bytes at which a commit no longer waits for its time.
 PENDING_LIMIT_BYTES = 8 << 20
 
@@ -95,6 +101,10 @@ class Worker:
     _transactions: Transactions | None = None
     _committed_at: float = 0.0
     _member_at: float = 0.0
+    _complained_at: float = -math.inf
+    _schemas: SchemaReader | None = None
+    _paused: set[int] = field(default_factory=set)
+    _resting: dict[int, float] = field(default_factory=dict)
 
     @property
     def source(self) -> KafkaSource:
@@ -133,6 +143,8 @@ class Worker:
     def _join(self) -> None:
         """Join the group with a fresh consumer; what was held is restored when it comes back."""
         self.lanes.clear()
+        self._paused.clear()
+        self._resting.clear()
         if self._source is not None:
             self._source.close()
         self._source = self.connect()
@@ -168,6 +180,7 @@ class Worker:
         self.totals.process_seconds += worked
         self.totals.turns += 1
         self._commit(everything=False)
+        self._brake()
         self.status.partitions = tuple(sorted(self.lanes))
         if self.telemetry is not None:
             self.telemetry.take_worker(self)
@@ -192,10 +205,35 @@ class Worker:
             lane.gap = gap
             self.source.seek(partition, lane.position)
             return
-        lane.take(records)
+        try:
+            lane.take(records)
+        except RegistryError as error:
+            now = self.clock.seconds()
+            if now >= self._complained_at + COMPLAIN_SECONDS:
+                self._complained_at = now
+                self.say(f"partition {partition} waits: {error}")
+            self._resting[partition] = now + REST_SECONDS
+            self.source.seek(partition, lane.position)
+            return
         self.totals.messages += len(records)
         for text in lane.news():
             self.say(f"partition {partition}: recognised {text}")
+
+    def _brake(self) -> None:
+        """Fetch nothing for a partition that cannot go on: output stuck, or a schema to be had."""
+        now = self.clock.seconds()
+        for partition, lane in self.lanes.items():
+            waits = lane.pending_bytes > PENDING_LIMIT_BYTES
+            if self._resting.get(partition, 0.0) > now:
+                waits = True
+            if waits and partition not in self._paused:
+                self.source.pause(partition)
+                self._paused.add(partition)
+            elif not waits and partition in self._paused:
+                self.source.resume(partition)
+                self._paused.discard(partition)
+                if self._resting.pop(partition, None) is None:
+                    self.say(f"partition {partition}: output goes on")
 
     # -- committing -------------------------------------------------------------------------------
 
@@ -264,6 +302,8 @@ class Worker:
             changed.update(change.partitions)
             for partition in change.partitions:
                 self.lanes.pop(partition, None)
+                self._paused.discard(partition)
+                self._resting.pop(partition, None)
             if change.kind == "assigned":
                 for partition in change.partitions:
                     self._restore(partition)
@@ -315,11 +355,9 @@ class Worker:
             self.say(f"partition {partition}: {first - start} messages after the checkpoint are "
                      "no longer kept and are lost to the state")
             start = first
-        decoder = Decoder(
-            found.monitor.registry,
-            Fields(kafka.asset_field, kafka.sensor_field, kafka.time_field, kafka.value_field,
-                   kafka.values_field),
-            Limits(message_bytes=kafka.message_limit_bytes))
+        if self._schemas is None:
+            self._schemas = schema_reader(self.settings)
+        decoder = decoder_of(self.settings, found.monitor.registry, self._schemas)
         lane = Lane(
             partition, kafka, found.monitor, decoder, found.book, start,
             max(start, until or start), start, now - _stagger(partition) * kafka.checkpoint_seconds)
@@ -365,11 +403,14 @@ class Worker:
             if any(lane.is_dirty for lane in self.lanes.values()):
                 self.wishes.reload = True  # the group is moving: at the next turn
                 return
-            previous, self.settings = self.settings, fresh
+            if fresh == self.settings:
+                self.totals.reload_successful = True
+                return  # a signal and the file's own change were about the same
+            previous, self.settings, self._schemas = self.settings, fresh, None
             try:
                 lanes = {partition: self._lane(partition) for partition in self.lanes}
             except (StreamsError, AnomalyError):
-                self.settings = previous
+                self.settings, self._schemas = previous, None
                 raise
             self.lanes = lanes  # at the same positions: nothing is fetched anew
             for lane in lanes.values():

@@ -28,8 +28,8 @@ from anomaly import quality
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import kafka_state, settings
-from streams.kafka_codec import Decoder
 from streams.kafka_sink import alert_message
+from streams.lane import decoder_of, schema_reader
 from streams.settings import Settings
 from tests.kafka_broker import ROOT, Cluster
 
@@ -218,7 +218,7 @@ def expected(deployed: Deployment) -> Said:
         by_partition.setdefault(record.partition, []).append(record)
     for partition, messages in by_partition.items():
         monitor = Monitor(config.monitor, Registry())
-        decoder = Decoder(monitor.registry)
+        decoder = decoder_of(config, monitor.registry, schema_reader(config))
         for decoded in decoder.decode(messages):
             outcome = monitor.process(decoded.readings)
             for alert in outcome.alerts:
