@@ -66,6 +66,11 @@ class Gate:
         self._one = threading.Lock()
         self._waiting = threading.BoundedSemaphore(_WAITING_LIMIT)
 
+    def name(self, authorization: str) -> str:
+        """Who an admitted header says it is; empty where everyone may come in."""
+        login = _login(authorization) if self._users else None
+        return "" if login is None else login[0]
+
     def admits(self, authorization: str) -> bool | None:
         """Whether the header's name and password are right; None = too busy to tell.
 

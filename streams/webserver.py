@@ -1,9 +1,10 @@
 """A small HTTP server for our own port: metrics, probes, the page. Built to be left alone outside.
 
 It runs on a thread and an event loop of its own, so the service's loop never waits for a client.
-Limits on everything: connections, bytes and seconds of a request, seconds of an answer. GET and
-HEAD only, exact paths only (nothing is decoded, no file is ever looked up by a path), one request a
-connection. What is answered comes from functions that are passed in.
+Limits on everything: connections, bytes and seconds of a request, seconds of an answer, followers
+of an event stream. GET, HEAD and, where a path says so, POST; exact paths only (nothing is decoded,
+no file is ever looked up by a path), one request a connection. What is answered comes from
+functions that are passed in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streams.errors import UsageError
@@ -25,10 +26,18 @@ REQUEST_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 #: Bytes of a request's head.
 HEAD_LIMIT_BYTES = 16_384
+#: Bytes of a request's body: a command is a few hundred.
+BODY_LIMIT_BYTES = 16_384
+#: Clients that follow an event stream; fewer than connections, so that scrapes always get in.
+FOLLOWER_LIMIT = 40
+#: Between two looks at what a stream would say, and between two signs of life.
+LOOK_SECONDS = 0.5
+ALIVE_SECONDS = 10.0
 
-_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
-            405: "Method Not Allowed", 429: "Too Many Requests", 500: "Internal Server Error",
-            503: "Service Unavailable"}
+_REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized",
+            403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+            413: "Content Too Large", 421: "Misdirected Request",
+            429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +47,26 @@ class Answer:
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked; header names in lower case, ``user`` empty without a login."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    user: str = ""
 
 
 Route = Callable[[], Answer]
+Handler = Callable[[Request], Answer]
+"""Is asked with the request; answers GET and POST, each as it likes."""
+Stream = Callable[[Request], Answer | Callable[[], bytes]]
+"""A refusal, or what gives the newest text (one line); followers get it when it has changed."""
 
 
 class WebServer:
@@ -52,6 +78,10 @@ class WebServer:
         Port 0 takes a free one; see :attr:`port`.
     routes : mapping of exact path to Route
         Called on a worker thread, so a route may take its time.
+    handlers : mapping of exact path to Handler
+        The same, for what depends on the request.
+    streams : mapping of exact path to Stream
+        Server-sent events.
     web : WebConfig, optional
         TLS and users; None = neither.
     open_paths : collection of str
@@ -66,10 +96,16 @@ class WebServer:
     def __init__(
         self, host: str, port: int, routes: Mapping[str, Route], web: WebConfig | None = None,
         open_paths: frozenset[str] = frozenset({"/live", "/ready"}),
+        handlers: Mapping[str, Handler] | None = None, streams: Mapping[str, Stream] | None = None,
     ) -> None:
         self.port = port
         self.refused = 0
-        self._routes = dict(routes)
+        self._handlers: dict[str, Handler] = {
+            path: lambda _, route=route: route()
+            for path, route in routes.items()} | dict(handlers or {})
+        self._posts = frozenset(handlers or {})
+        self._streams = dict(streams or {})
+        self._followers = 0
         self._web = web or WebConfig()
         self._gate = Gate(self._web.users)
         self._open_paths = open_paths
@@ -128,51 +164,107 @@ class WebServer:
                     if self._web.tls is not None:
                         await writer.start_tls(self._web.tls)
                     head = await reader.readuntil(b"\r\n\r\n")
-                status, headers, body = await self._answer(head)
+                    request, refusal = await self._asked(head, reader)
             except asyncio.LimitOverrunError:
-                status, headers, body = 400, {}, b"the request's head is too long\n"
-            async with asyncio.timeout(ANSWER_SECONDS):
-                writer.write(_head(status, headers, len(body)) + body)
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
+                request, refusal = None, Answer(b"the request's head is too long\n", status=400)
+            answer: Answer | Callable[[], bytes] | None = refusal
+            if refusal is None and request is not None:
+                answer = await self._said(request)
+            if isinstance(answer, Answer):
+                await _send(writer, answer, request is None or request.method != "HEAD")
+            elif answer is not None:
+                await self._follow(writer, answer)
         except (TimeoutError, OSError, EOFError):  # gone, too slow, or no TLS: nothing to say
             pass
         finally:
             self._connections -= 1
             writer.transport.abort()
 
-    async def _answer(self, head: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body for a request's head."""
-        request = _parsed(head)
-        if request is None:
-            return 400, {}, b"not understood\n"
-        method, path, headers = request
+    async def _asked(
+        self, head: bytes, reader: asyncio.StreamReader
+    ) -> tuple[Request | None, Answer | None]:
+        """The request, body included, and what refuses it already (None = nothing)."""
+        parsed = _parsed(head)
+        if parsed is None:
+            return None, Answer(b"not understood\n", status=400)
+        method, path, query, headers = parsed
+        user = ""
         if path not in self._open_paths:
-            admitted: Any = await asyncio.to_thread(
-                self._gate.admits, headers.get("authorization", ""))
+            authorization = headers.get("authorization", "")
+            admitted: Any = await asyncio.to_thread(self._gate.admits, authorization)
             if admitted is None:
-                return 429, {"Retry-After": "1"}, b"busy\n"
+                return None, Answer(b"busy\n", status=429, headers={"Retry-After": "1"})
             if not admitted:
-                return 401, {"WWW-Authenticate": 'Basic realm="andon"'}, b"who are you?\n"
-        if method not in ("GET", "HEAD"):
-            return 405, {"Allow": "GET, HEAD"}, b"only GET\n"
-        route = self._routes.get(path)
-        if route is None:
-            return 404, {}, b"not found\n"
-        answer = await asyncio.to_thread(route)
-        body = answer.body if method == "GET" else b""
-        return answer.status, {"Content-Type": answer.content_type}, body
+                return None, Answer(b"who are you?\n", status=401,
+                                    headers={"WWW-Authenticate": 'Basic realm="andon"'})
+            user = self._gate.name(authorization)
+        body = b""
+        if method == "POST" and path in self._posts:
+            length = headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > BODY_LIMIT_BYTES:
+                return None, Answer(b"too long, or of no told length\n", status=413)
+            body = await reader.readexactly(int(length))
+        elif method not in ("GET", "HEAD"):
+            return None, _ONLY_GET
+        return Request(method, path, query, headers, body, user), None
+
+    async def _said(self, request: Request) -> Answer | Callable[[], bytes]:
+        stream = self._streams.get(request.path)
+        if stream is not None:
+            if request.method != "GET":
+                return _ONLY_GET
+            if self._followers >= FOLLOWER_LIMIT:
+                return Answer(b"too many follow already\n", status=503)
+            return await asyncio.to_thread(stream, request)
+        handler = self._handlers.get(request.path)
+        if handler is None:
+            return Answer(b"not found\n", status=404)
+        return await asyncio.to_thread(handler, request)
+
+    async def _follow(self, writer: asyncio.StreamWriter, newest: Callable[[], bytes]) -> None:
+        """Send the newest text when it has changed, and signs of life, until the client goes."""
+        writer.write(_head(200, {"Content-Type": "text/event-stream; charset=utf-8"}, None)
+                     + b"retry: 2000\n\n")
+        self._followers += 1
+        try:
+            told, at = b"", 0.0
+            while not writer.is_closing():
+                text = await asyncio.to_thread(newest)
+                now = self._loop.time()
+                if text != told:
+                    writer.write(b"data: " + text + b"\n\n")
+                    told, at = text, now
+                elif now - at >= ALIVE_SECONDS:
+                    writer.write(b": alive\n\n")
+                    at = now
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await writer.drain()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            self._followers -= 1
+
+
+_ONLY_GET = Answer(b"only GET\n", status=405, headers={"Allow": "GET, HEAD"})
+
+
+async def _send(writer: asyncio.StreamWriter, answer: Answer, with_body: bool) -> None:
+    async with asyncio.timeout(ANSWER_SECONDS):
+        headers = {"Content-Type": answer.content_type, **answer.headers}
+        writer.write(_head(answer.status, headers, len(answer.body) if with_body else 0)
+                     + (answer.body if with_body else b""))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
 
 def _only_bugs(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A client's failure is its own affair; a route's is told."""
-    if not isinstance(context.get("exception"), OSError | None):
+    """A client's failure is its own affair, and so is an end that we made; a route's is told."""
+    if not isinstance(context.get("exception"), OSError | asyncio.CancelledError | None):
         loop.default_exception_handler(context)
 
 
-def _parsed(head: bytes) -> tuple[str, str, dict[str, str]] | None:
-    """Method, path without query, headers (lower case); None = no HTTP/1 request."""
+def _parsed(head: bytes) -> tuple[str, str, str, dict[str, str]] | None:
+    """Method, path, query, headers (lower case); None = no HTTP/1 request."""
     first, *rest = head.decode("latin-1").split("\r\n")
     parts = first.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[1].startswith("/"):
@@ -182,13 +274,15 @@ def _parsed(head: bytes) -> tuple[str, str, dict[str, str]] | None:
         name, colon, value = line.partition(":")
         if colon:
             headers[name.strip().lower()] = value.strip()
-    return parts[0], parts[1].partition("?")[0], headers
+    path, _, query = parts[1].partition("?")
+    return parts[0], path, query, headers
 
 
-def _head(status: int, headers: Mapping[str, str], length: int) -> bytes:
+def _head(status: int, headers: Mapping[str, str], length: int | None) -> bytes:
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
-    told = {"Content-Type": "text/plain; charset=utf-8", **headers,
-            "Content-Length": str(length), "Connection": "close",
+    told = {"Content-Type": "text/plain; charset=utf-8", **headers, "Connection": "close",
             "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    if length is not None:
+        told["Content-Length"] = str(length)
     lines += [f"{name}: {value}" for name, value in told.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
