@@ -153,6 +153,11 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="another shift (default 0)")
     parser.add_argument("--kafka", metavar="HOST:PORT",
                         help="through this broker and two workers, one of which is killed")
+    parser.add_argument("--page", nargs="?", type=int, const=9464, metavar="PORT",
+                        help="show it live at http://127.0.0.1:PORT/ (default 9464) until Ctrl-C")
+    parser.add_argument("--speed", type=float, default=60.0, metavar="TIMES",
+                        help="with --page: how much faster than ours the hall's time runs "
+                             "(default 60)")
 
 
 def _demo(parsed: argparse.Namespace) -> int:
@@ -160,9 +165,13 @@ def _demo(parsed: argparse.Namespace) -> int:
         from streams import live_demo
 
         return live_demo.demo(parsed.kafka, parsed.seed, sys.stdout, sys.stderr)
-    from streams.demo import demo
+    from streams.demo import PageOptions, demo
+    from streams.errors import UsageError
 
-    return demo(parsed.out, parsed.seed, sys.stdout, sys.stderr)
+    if not (0.1 <= parsed.speed <= 100_000 and (parsed.page is None or 0 <= parsed.page < 65_536)):
+        raise UsageError("--speed must be between 0.1 and 100000, --page a port")
+    page = None if parsed.page is None else PageOptions(parsed.page, parsed.speed)
+    return demo(parsed.out, parsed.seed, sys.stdout, sys.stderr, page)
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:

@@ -285,6 +285,7 @@ def _revert(lane: Lane, command: Command, asset: int, options: dict[str, Any]) -
         verdicts.put_back(memory, command.asset, undo)
     elif entry.command.kind == "feedback":
         verdicts.unjudge(lane.monitor, asset, undo)
+        memory.get("labels", {}).pop(entry.command.alert, None)
         lane.touched.add(asset)
     elif entry.command.kind == "acknowledge":
         memory["acknowledged"] = [

@@ -9,8 +9,10 @@ what was said.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -23,6 +25,8 @@ from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams.codec import Batch
 from streams.errors import EXIT_OK, OutputError, UsageError
+from streams.page import rehearsal
+from streams.page.rehearsal import Rehearsal
 from streams.progress import Progress
 from streams.report.collector import Case, ReportCollector
 from streams.report.words import duration, plural
@@ -51,6 +55,8 @@ ROW_SECONDS = 5.0
 BUDGET = "1/day"
 #: Simulated time handed over at once; alerts are printed at least this often.
 CHUNK_SECONDS = 300.0
+#: The same where somebody watches.
+WATCHED_SECONDS = 30.0
 #: What is watched. Totals that only ever grow (parts, rejects, energy) are left out: they are for
 #: counting, and a detector of levels would only learn that they rise.
 COLUMNS = ("power_kilowatts", "current_amperes", "motor_celsius", "bearing_celsius",
@@ -76,11 +82,14 @@ class SimulatedSource:
     """Chunks of the simulated line; moves the clock as it hands them over."""
 
     def __init__(
-        self, config: LineConfig, injections: Sequence[Injection], clock: SimulatedClock
+        self, config: LineConfig, injections: Sequence[Injection], clock: SimulatedClock,
+        pace: Callable[[int], None] | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._chunks = simulate(config, injections, chunk_seconds=CHUNK_SECONDS)
+        self._pace = pace
+        self._chunks = simulate(
+            config, injections, chunk_seconds=CHUNK_SECONDS if pace is None else WATCHED_SECONDS)
         self._rows = 0
 
     @property
@@ -96,6 +105,9 @@ class SimulatedSource:
             return None
         self._rows += chunk.time_ns.size
         self._clock.time_ns = int(chunk.time_ns.max())
+        judged = self._clock.time_ns >= self._config.start_time_ns + LEARNING_SECONDS * 1e9
+        if self._pace is not None and judged:  # the night is not waited for
+            self._pace(self._clock.time_ns)
         return {0: chunk}
 
     def positions(self) -> Mapping[int, Mapping[str, object]]:
@@ -144,13 +156,23 @@ class ChunkDecoder:
                      self._rows == self._learning_rows)
 
 
-def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
-    """Run the demo; returns the exit code.
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """Where the demo's page is, and how much faster than ours the hall's time runs."""
+
+    port: int
+    speed: float
+
+
+def demo(
+    out: Path, seed: int, stdout: TextIO, stderr: TextIO, page: PageOptions | None = None
+) -> int:
+    """Run the demo; returns the exit code. With a page it serves until it is interrupted.
 
     Raises
     ------
     UsageError
-        A negative seed, or ``out`` is a file.
+        A negative seed, ``out`` is a file, or the page's port is taken.
     OutputError
         ``out`` cannot be written to.
     """
@@ -178,7 +200,6 @@ def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
         registry, monitor.config.budget_per_week, failures, "A simulated line, two shifts"
     )
     clock = SimulatedClock(config.start_time_ns)
-    source = SimulatedSource(config, injections, clock)
     system_clock = SystemClock()
     started = system_clock.seconds()
     with ExitStack() as stack:
@@ -195,24 +216,50 @@ def demo(out: Path, seed: int, stdout: TextIO, stderr: TextIO) -> int:
             stdout.flush()
 
         sinks: list[Sink] = [alert_file, AlertPrinter(say), ReportSink(collector), progress]
+        shown = None
+        if page is not None:
+            shown = Rehearsal(page.port, page.speed, monitor, out / "commands.jsonl")
+            sinks.append(shown)
+            stdout.write(f"The page: http://127.0.0.1:{shown.port}/ — {page.speed:g} seconds of "
+                         "the hall are one here; Ctrl-C ends it.\n\n")
+            stdout.flush()
+        source = SimulatedSource(
+            config, injections, clock, None if shown is None else shown.keep_pace)
         for sink in sinks:
             stack.callback(sink.close)
         decoder = ChunkDecoder(registry, names, learning_rows * len(names))
         run(source, lambda _: Lane(monitor, decoder), sinks, clock)
-    seconds = system_clock.seconds() - started
+        progress.hide()
+        _conclude(out, collector, _verdicts(config, injections, list(collector.cases.values())),
+                  system_clock.seconds() - started, stdout)
+        if shown is not None:
+            stdout.write("The shift is over; the page stays until Ctrl-C.\n")
+            stdout.flush()
+            with suppress(KeyboardInterrupt):
+                while True:
+                    shown.apply()
+                    time.sleep(rehearsal.LOOK_SECONDS)
+    if page is None:
+        stdout.write("Watch it live in a browser: andon demo --page\n")
+    return EXIT_OK
+
+
+def _conclude(
+    out: Path, collector: ReportCollector, verdicts: Sequence[str], seconds: float, stdout: TextIO
+) -> None:
+    """Write the report, and say what came of it."""
     report = out / "report.html"
     collector.write(report)
     # The summary's own verdict on alerts is left out: it knows of stops only, not of the other
     # troubles in the table.
     summary = collector.summary()
     lines = ["", "What really happened, and what was said about it:",
-             *_verdicts(config, injections, list(collector.cases.values())), "",
+             *verdicts, "",
              summary.headline(), summary.watched(),
              f"{collector.readings:,} readings in {seconds:.1f} s, kernels compiled or loaded "
              "included.",
              f"Written: {out / 'alerts.jsonl'}, {report} (open it in a browser)."]
     stdout.write("\n".join(lines).replace("\u00a0", " ") + "\n")
-    return EXIT_OK
 
 
 def with_night_before(

@@ -1,4 +1,4 @@
-"""What the live service shows to the outside: its port with probes and metrics, and the push.
+"""What the live service shows to the outside: its port with probes, metrics and page, and the push.
 
 Composed apart from the loop, which is only told where to leave its numbers. Everything here runs
 on threads of its own; the loop never waits for a scraper, a person or an Alertmanager.
@@ -7,13 +7,19 @@ on threads of its own; the loop never waits for a scraper, a person or an Alertm
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import ipaddress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from streams import exposition, webconfig
 from streams.alertmanager import AlertmanagerPush
+from streams.commands import Command
 from streams.health import Status, probe
+from streams.page.board import Board
+from streams.page.desk import Desk
+from streams.page.record import PageRecord
+from streams.page.routes import Pages, pages
 from streams.settings import Settings
 from streams.telemetry import Telemetry
 from streams.webserver import Answer, WebServer
@@ -28,8 +34,21 @@ class Front:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings, status: Status) -> Iterator[Front]:
+def opened(
+    settings: Settings, status: Status, give: Callable[[Command], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[Front]:
     """Serve until left.
+
+    Parameters
+    ----------
+    settings : Settings
+    status : Status
+        What probes are told.
+    give : callable, optional
+        Keeps what people say on the page; None = nothing can be said there.
+    say : callable, optional
+        Is told where the page is.
 
     Raises
     ------
@@ -39,21 +58,42 @@ def opened(settings: Settings, status: Status) -> Iterator[Front]:
         The port cannot be had.
     """
     web = webconfig.load(Path(settings.metrics.web_config)) if settings.metrics.web_config else None
-    telemetry = Telemetry(
-        settings.metrics, settings.monitor.budget_per_week, settings.monitor.alert.flood_limit)
+    host, port = settings.health.host, settings.health.port
+    record = PageRecord() if settings.page.enabled and port else None
+    telemetry = Telemetry(settings.metrics, settings.monitor.budget_per_week,
+                          settings.monitor.alert.flood_limit, page=record)
     with contextlib.ExitStack() as stack:
         push = None
         if settings.alertmanager.urls:
             push = AlertmanagerPush(settings.alertmanager)
             stack.callback(push.close)
-        if settings.health.port:
-            server = WebServer(settings.health.host, settings.health.port, {
+        if port:
+            has_users = web is not None and bool(web.users)
+            board = None if record is None else Board(
+                telemetry, record, status, settings.monitor.language)
+            shown = Pages({}, {})
+            if board is not None:
+                desk = Desk(give if has_users or is_loopback(host) else None)
+                shown = pages(board, desk, settings.monitor.language, has_users,
+                              settings.page.hosts)
+            server = WebServer(host, port, {
                 "/live": lambda: _probe("/live", status),
                 "/ready": lambda: _probe("/ready", status),
                 "/metrics": lambda: Answer(telemetry.render(), exposition.CONTENT_TYPE),
-            }, web)
+            }, web, handlers=shown.handlers, streams=shown.streams)
             stack.callback(server.close)
+            if say is not None and board is not None:
+                scheme = "https" if web is not None and web.tls is not None else "http"
+                say(f"the page is at {scheme}://{host}:{server.port}/")
         yield Front(telemetry, push)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _probe(path: str, status: Status) -> Answer:

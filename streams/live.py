@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from streams import front
+from streams import commands, front
 from streams import settings as settings_module
-from streams.commands import CommandReader
+from streams.commands import Command, CommandReader
 from streams.errors import EXIT_OK, UsageError
 from streams.front import Front
 from streams.health import Status
@@ -81,7 +81,11 @@ def run(options: RunOptions, stderr: TextIO) -> int:
     wishes, status = Wishes(), Status()
     catch_signals(wishes, say)
     sys.setswitchinterval(SWITCH_SECONDS)
-    with front.opened(settings, status) as shown:
+
+    def give(command: Command) -> None:
+        commands.send(connection, settings.kafka, command)
+
+    with front.opened(settings, status, give, say) as shown:
         status.move("compiling kernels", ready=False)
         warm(settings)
         status.move("connecting", ready=False)

@@ -1,4 +1,4 @@
-"""What ``/metrics`` and the push to Alertmanager must be told: values and their checks only.
+"""What ``/metrics``, the page and the push to Alertmanager are told: values and checks only.
 
 Apart from what uses them, because settings are read before any compiler is loaded.
 """
@@ -31,6 +31,16 @@ class MetricsSettings:
                 raise ValueError(f"{name}: must be between 1 and 10000000")
         if not 0 <= self.linger_seconds <= 604_800:
             raise ValueError("linger_seconds: must be between 0 and 604800")
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """The program's own page, on the port of ``[health]``."""
+
+    enabled: bool = True
+    """Serve it; its buttons work where users are set, or where only this machine can reach it."""
+    hosts: tuple[str, ...] = ()
+    """Names under which it may be asked for without a login, besides numbers and localhost."""
 
 
 @dataclass(frozen=True, slots=True)

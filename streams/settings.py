@@ -26,7 +26,7 @@ from streams.kafka_settings import (
     SchemaRegistrySettings,
     WebhookSettings,
 )
-from streams.metrics_settings import AlertmanagerSettings, MetricsSettings
+from streams.metrics_settings import AlertmanagerSettings, MetricsSettings, PageSettings
 
 if typing.TYPE_CHECKING:
     from anomaly.config import MonitorConfig
@@ -102,7 +102,8 @@ class ReplaySettings:
 TABLES: dict[str, Any] = {
     "input": InputSettings, "replay": ReplaySettings, "kafka": KafkaSettings,
     "webhook": WebhookSettings, "health": HealthSettings, "metrics": MetricsSettings,
-    "alertmanager": AlertmanagerSettings, "schema_registry": SchemaRegistrySettings,
+    "alertmanager": AlertmanagerSettings, "page": PageSettings,
+    "schema_registry": SchemaRegistrySettings,
 }
 
 
@@ -119,6 +120,7 @@ class Settings:
     schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     alertmanager: AlertmanagerSettings = field(default_factory=AlertmanagerSettings)
+    page: PageSettings = field(default_factory=PageSettings)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import time
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from anomaly.config import WEEK_SECONDS
 from anomaly.monitor import Monitor
 from streams import exposition
 from streams import metric_families as families
-from streams.alarm_performance import FLOOD_LIMIT, AlarmRecord
+from streams.alarm_performance import FLOOD_LIMIT, AlarmNumbers, AlarmRecord
 from streams.asset_board import CONDITIONS, TRUSTED, AssetBoard, Records
 from streams.codec import Batch
 from streams.exposition import Labels, family
@@ -32,6 +33,7 @@ from streams.metrics_settings import MetricsSettings
 if typing.TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from streams.page.record import PageRecord
     from streams.worker import Worker
 
 #: The name under which everything beyond the cap is summed up.
@@ -48,6 +50,18 @@ _MACHINE_FREE = frozenset({"sensor_fault", "data_gap"})
 _SEVERITIES = {"high": 0, "medium": 1, "low": 2}
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the page shows of it: slots of :mod:`asset_board`, alerts firing, alarm numbers."""
+
+    slots: Records
+    names: list[str]
+    alerts: list[Alert]
+    numbers: AlarmNumbers
+    losses: dict[tuple[str, str], float]
+    newest_ns: int
+
+
 class Telemetry:
     """Everything that ``/metrics`` tells; also a :class:`streams.sinks.Sink`.
 
@@ -60,13 +74,16 @@ class Telemetry:
         Alarms in ten minutes beyond which it is a flood.
     clock : callable
         Seconds since 1970, for the few timestamps that are not the stream's own.
+    page : PageRecord, optional
+        Is told of everything, too; None = nobody looks at a page.
     """
 
     def __init__(
         self, settings: MetricsSettings, budget_per_week: float, flood_limit: int = FLOOD_LIMIT,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time, page: PageRecord | None = None,
     ) -> None:
         self.settings = settings
+        self.page = page
         self.budget_per_week = budget_per_week
         self._clock = clock
         self._lock = threading.Lock()
@@ -94,6 +111,8 @@ class Telemetry:
         self, partition: int, outcome: Outcome, monitor: Monitor, loud: bool = True
     ) -> None:
         """One batch of one partition is done; not ``loud`` = it was counted in an earlier life."""
+        if self.page is not None:
+            self.page.observe(partition, outcome, monitor)
         with self._lock:
             touched = self._board.take(partition, outcome, monitor)
             lane = self._board.lanes[partition]
@@ -118,14 +137,19 @@ class Telemetry:
 
     def restore(self, partition: int, open_alerts: Iterable[Alert], monitor: Monitor) -> None:
         """A partition was taken over, or over again; these of its alerts are firing."""
+        firing = list(open_alerts)
+        if self.page is not None:
+            self.page.restore(partition, firing)
         with self._lock:
             self._board.drop(partition)
             self._alarms.drop(partition)
             self._board.open(partition, monitor)
-            self._alarms.restore(partition, list(open_alerts))
+            self._alarms.restore(partition, firing)
 
     def drop(self, partition: int) -> None:
         """A partition went; its series are another worker's from here on."""
+        if self.page is not None:
+            self.page.drop(partition)
         with self._lock:
             self._board.drop(partition)
             self._alarms.drop(partition)
@@ -169,6 +193,9 @@ class Telemetry:
         ))
         for partition in [p for p in self._board.lanes if p not in held]:
             self.drop(partition)
+        if self.page is not None:
+            for partition, lane in held.items():
+                self.page.take_memory(partition, lane.memory)
 
     # -- asked by scrapes -------------------------------------------------------------------------
 
@@ -176,6 +203,14 @@ class Telemetry:
         """What is firing, the most severe and then the oldest first."""
         with self._lock:
             return self._sorted_open()
+
+    def picture(self) -> Picture:
+        """Copies of what a page shows."""
+        with self._lock:
+            return Picture(
+                self._board.copy(), list(self._board.names), self._sorted_open(),
+                self._alarms.numbers(), dict(self._losses),
+                max((lane.newest_ns for lane in self._board.lanes.values()), default=0))
 
     def render(self) -> bytes:
         """The text of ``/metrics``; safe from any thread, never waits for the engine."""

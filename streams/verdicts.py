@@ -72,6 +72,10 @@ def judge(
     (three at most); ``real``: that is undone; ``planned``: nothing, the machine was meant to.
     """
     said = f"alert {alert or '(the asset)'} is {label}"
+    labels = memory.setdefault("labels", {})  # to be shown
+    labels[alert] = label
+    while len(labels) > TOLD_LIMIT:
+        del labels[next(iter(labels))]
     if label == "planned":
         return said, None
     name, sensor = memory.get("told", {}).get(alert, ("", ""))

@@ -1,0 +1,210 @@
+"""The picture that the page shows, made from what the loop left: lamps, cases, losses, numbers.
+
+Made at most twice a second however many people look, and never while the engine is waited for.
+Sentences are told in every language the program has, so that each viewer reads their own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from anomaly import explain
+from anomaly.batches import Alert
+from streams.asset_board import CONDITIONS
+from streams.health import Status
+from streams.page.record import PageRecord, Standing
+from streams.telemetry import Picture, Telemetry
+
+#: Lamps shown, those in alert first; the rest are counted.
+LAMP_LIMIT = 1000
+#: Open cases shown, the most severe first; the rest are counted.
+CASE_LIMIT = 100
+#: Sensors of a case whose signal is shown.
+SIGNAL_LIMIT = 3
+#: Looks within this time get the same picture.
+SAME_SECONDS = 0.5
+
+_RANK = {"high": 0, "medium": 1, "low": 2}
+_CAUSES = ("", "stuck", "silent")
+
+
+class Board:
+    """Makes the picture.
+
+    Parameters
+    ----------
+    telemetry, record
+        What the loop tells.
+    status : Status
+        Whether the service is there, and in which phase.
+    language : str
+        In which the engine made its sentences.
+    """
+
+    def __init__(
+        self, telemetry: Telemetry, record: PageRecord, status: Status, language: str
+    ) -> None:
+        self._telemetry, self._record, self._status = telemetry, record, status
+        self._language = language
+        self._lock = threading.Lock()
+        self._made: tuple[float, bytes] = (-1.0, b"")
+        self._sentences: dict[tuple[str, str], dict[str, str]] = {}
+
+    def text(self) -> bytes:
+        """The newest picture as one line of JSON."""
+        with self._lock:
+            at, made = self._made
+            if time.monotonic() - at >= SAME_SECONDS:
+                made = msgspec.json.encode(self._picture())
+                self._made = (time.monotonic(), made)
+            return made
+
+    def signals(self, asset: str, sensors: list[str]) -> bytes:
+        """Samples of a machine's sensors as JSON: seconds, value, low, high; null = none."""
+        kept = self._record.signals(asset)
+        found = []
+        for sensor in sensors[:SIGNAL_LIMIT]:
+            series = None if kept is None else kept.of(sensor)
+            if series is not None:
+                time_ns, *columns = series
+                found.append({
+                    "sensor": sensor, "time": (time_ns // 10**6 / 1e3).tolist(),
+                    **dict(zip(("value", "low", "high"), map(_plain, columns), strict=True))})
+        return msgspec.json.encode(found)
+
+    def _picture(self) -> dict[str, Any]:
+        seen, standing = self._telemetry.picture(), self._record.standing()
+        present = np.flatnonzero(seen.slots["present"] == 1).tolist()
+        by_asset: dict[str, list[Alert]] = {}
+        for alert in seen.alerts:
+            by_asset.setdefault(alert.asset, []).append(alert)
+        lamps = [self._lamp(seen, slot, by_asset, standing) for slot in present]
+        lamps.sort(key=lambda lamp: (lamp["rank"], lamp["asset"]))
+        shown = sorted(lamps[:LAMP_LIMIT], key=lambda lamp: _natural(lamp["asset"]))
+        states: dict[str, int] = {}
+        for lamp in lamps:
+            states[lamp["state"]] = states.get(lamp["state"], 0) + 1
+        numbers = seen.numbers
+        return {
+            "phase": self._status.phase, "ready": self._status.ready,
+            "time": seen.newest_ns // 10**6 / 1e3,
+            "lamps": shown, "lamps_left_out": len(lamps) - len(shown), "states": states,
+            "cases": [self._case(a, standing, seen.newest_ns) for a in seen.alerts[:CASE_LIMIT]],
+            "cases_left_out": max(0, len(seen.alerts) - CASE_LIMIT),
+            "over": [self._case(a, standing, seen.newest_ns) for a in self._record.over()],
+            "losses": _losses(seen.losses),
+            "alarms": {"day": numbers.last_day, "recent": numbers.last_ten_minutes,
+                       "flood": numbers.flood, "budget": self._telemetry.budget_per_week},
+        }
+
+    def _lamp(
+        self, seen: Picture, slot: int, by_asset: Mapping[str, list[Alert]], standing: Standing
+    ) -> dict[str, Any]:
+        name, record = seen.names[slot], seen.slots[slot]
+        own = by_asset.get(name, [])
+        machine = [a for a in own if a.kind not in ("sensor_fault", "data_gap")]
+        condition = CONDITIONS[int(record["condition"])]
+        state = condition
+        if own:
+            worst = min(machine or own, key=lambda a: _RANK.get(a.severity, 9))
+            state = worst.severity if machine else "sensor"
+        return {
+            "asset": name, "state": state,
+            "rank": _RANK.get(state, 3 if own else 4),
+            "acknowledged": bool(own) and all(a.id in standing.acknowledged for a in own),
+            "shelved": _shelf(standing, name, int(record["last_ns"])),
+            "condition": condition, "blind": int(record["blind"]), "cases": len(own),
+        }
+
+    def _case(self, alert: Alert, standing: Standing, now_ns: int) -> dict[str, Any]:
+        left = alert.time_left_seconds
+        return {
+            "id": alert.id, "asset": alert.asset, "kind": alert.kind, "severity": alert.severity,
+            "state": alert.state, "onset": alert.onset_ns / 1e9, "time": alert.time_ns / 1e9,
+            "sensors": [{"sensor": c.sensor, "share": _finite(c.share)}
+                        for c in alert.contributions[:SIGNAL_LIMIT]],
+            "left": None if left is None else [_finite(value) for value in left],
+            "sentences": self._told(alert),
+            "acknowledged": alert.id in standing.acknowledged,
+            "label": standing.labels.get(alert.id, ""),
+            "shelved": _shelf(standing, alert.asset, now_ns),
+        }
+
+    def _told(self, alert: Alert) -> dict[str, str]:
+        key = (alert.id, alert.sentence)
+        if key not in self._sentences:
+            if len(self._sentences) > 10 * CASE_LIMIT:
+                self._sentences.clear()
+            self._sentences[key] = sentences(alert, self._language)
+        return self._sentences[key]
+
+
+def sentences(alert: Alert, language: str) -> dict[str, str]:
+    """An alert's sentence in every language.
+
+    The alert knows all that its sentence was made from but a sensor fault's cause; that is the one
+    that gives the very sentence again. One that no template gives stays as it is, everywhere.
+    """
+    gap = (alert.time_ns - alert.onset_ns) / 1e9
+    for cause in _CAUSES:
+        told = {}
+        for other in (language, *explain.LANGUAGES):
+            try:
+                told[other] = explain.sentence(
+                    other, alert.kind, alert.state, alert.asset, alert.onset_ns,
+                    alert.return_period_seconds, alert.contributions, alert.time_left_seconds,
+                    cause, gap)
+            except KeyError:  # a kind with a sentence of its own making
+                break
+            if told[language] != alert.sentence:
+                break
+        if len(told) == len(explain.LANGUAGES):
+            return told
+    return dict.fromkeys(explain.LANGUAGES, alert.sentence)
+
+
+def _shelf(standing: Standing, asset: str, now_ns: int) -> float | None:
+    """Until when a machine is shelved, seconds of its own time; 0 = for one alert; None = not."""
+    if asset in standing.shelved_once:
+        return 0.0
+    until = standing.shelved_until_ns.get(asset, 0)
+    return until / 1e9 if until > now_ns else None
+
+
+def _losses(seconds: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
+    """Lost seconds by machine, the greatest loss first; empty = nobody keeps a ledger."""
+    by_asset: dict[str, dict[str, float]] = {}
+    for (asset, heading), value in seconds.items():
+        by_asset.setdefault(asset, {})[heading] = round(value, 1)
+    return [{"asset": asset, "seconds": found} for asset, found in
+            sorted(by_asset.items(), key=lambda item: (-sum(item[1].values()), item[0]))]
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts "press 10" behind "press 9"."""
+    parts: list[tuple[int, int | str]] = []
+    digits = ""
+    for mark in f"{name}\0":
+        if mark.isascii() and mark.isdigit():
+            digits += mark
+            continue
+        if digits:
+            parts.append((0, int(digits)))
+            digits = ""
+        parts.append((1, mark.lower()))
+    return tuple(parts)
+
+
+def _plain(column: Any) -> list[float | None]:
+    """Five significant digits are more than a screen shows."""
+    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in column.tolist()]
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

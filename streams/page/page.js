@@ -1,0 +1,286 @@
+// The andon board: draws what /events tells, sends what people say to /commands.
+// Preact keeps what has not changed in place, so focus and reading position survive every update.
+
+import { html, render, useEffect, useRef, useState } from "./preact.js";
+import { Chart } from "./chart.js";
+import { HEADINGS, LANGUAGES, WORDS } from "./words.js";
+
+const TOKEN = document.querySelector('meta[name="andon-token"]').content;
+const CHARTED_CASES = 6;
+const MANY = 40;  // lamps: from here on they are small and have the whole width
+let today = "";  // of the data
+
+// Each state has a shape, a word and a colour, so that none of them is needed alone.
+const SHAPES = {
+  high: () => html`<path d="M16 2 30 28H2Z" /><path class="cut" d="M14.5 11h3v9h-3zM14.5 22h3v3h-3z" />`,
+  medium: () => html`<path d="M16 1 31 16 16 31 1 16Z" /><path class="cut" d="M14.5 8h3v10h-3zM14.5 20h3v3h-3z" />`,
+  low: () => html`<path d="M10 2h12l8 8v12l-8 8H10l-8-8V10Z" /><path class="cut" d="M14.5 8h3v3h-3zM14.5 13h3v11h-3z" />`,
+  sensor: () => html`<path d="M3 3h26v26H3Z" /><path class="cut" d="m9 11 2-2 5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5z" />`,
+  trusted: () => html`<circle cx="16" cy="16" r="14" /><path class="cut" d="m8 16 2.2-2.2 4 4 8-8L24.4 12 14.2 22.2z" />`,
+  learning: () => html`<circle cx="16" cy="16" r="12" class="ring" /><circle cx="16" cy="16" r="4" />`,
+  warming: () => html`<circle cx="16" cy="16" r="12" class="ring dashed" />`,
+  blind: () => html`<circle cx="16" cy="16" r="12" class="ring" /><path d="M6 24 24 6l2 2L8 26z" />`,
+};
+
+function useBoard() {
+  const [board, setBoard] = useState(null);
+  const [live, setLive] = useState(false);
+  useEffect(() => {
+    const events = new EventSource("/events");
+    const show = (told) => {
+      today = new Date(told.time * 1000).toISOString().slice(0, 10);
+      setBoard(told);
+    };
+    events.onopen = () => setLive(true);
+    events.onerror = () => setLive(false);
+    events.onmessage = (event) => { setLive(true); show(JSON.parse(event.data)); };
+    return () => events.close();
+  }, []);
+  return [board, live];
+}
+
+function kept(name, fallback) {
+  try { return localStorage.getItem(`andon-${name}`) ?? fallback; } catch { return fallback; }
+}
+
+function keep(name, value) {
+  try { localStorage.setItem(`andon-${name}`, value); } catch { /* a browser that keeps nothing */ }
+}
+
+function Page() {
+  const [board, live] = useBoard();
+  const [language, setLanguage] = useState(
+    () => WORDS[kept("language", "")] ? kept("language", "") : document.documentElement.dataset.language);
+  const [name, setName] = useState(() => kept("name", ""));
+  const [notice, setNotice] = useState("");
+  const words = WORDS[language] ?? WORDS.en;
+  useEffect(() => { document.documentElement.lang = language; }, [language]);
+  const news = useNews(board, language, words);
+  const tell = async (kind, asset, more, what) => {
+    try {
+      const answer = await fetch("/commands", {
+        method: "POST", headers: { "Content-Type": "application/json", "X-Andon-Token": TOKEN },
+        body: JSON.stringify({ kind, asset, by: name, ...more }),
+      });
+      if (!answer.ok) throw new Error((await answer.text()).trim());
+      setNotice(filled(words.sent, { what, asset }));
+    } catch (error) { setNotice(filled(words.failed, { why: error.message })); }
+  };
+  useEffect(() => { document.title = board ? headline(board, words) : "andon"; }, [board, words]);
+  return html`
+    <a class="skip" href="#cases">${words.skip}</a>
+    <header>
+      <h1><img src="/icon.svg" alt="" width="28" height="28" /> ${words.title}</h1>
+      <p class="summary">${board && html`<${Summary} board=${board} words=${words} />`}</p>
+      <p class=${live ? "link live" : "link lost"} role="status">
+        <span aria-hidden="true">${live ? "●" : "✕"}</span> ${live ? words.connected : words.lost}
+        ${board?.time > 0 && html`<span class="muted"> · ${filled(words.data_until, { time: clock(board.time, true) })}</span>`}</p>
+      <div class="who">
+        ${TOKEN && html`<label>${words.your_name} <input value=${name} maxlength="60" autocomplete="name"
+          onInput=${(e) => { setName(e.target.value); keep("name", e.target.value); }} /></label>`}
+        <label>${words.language} <select value=${language}
+          onChange=${(e) => { setLanguage(e.target.value); keep("language", e.target.value); }}>
+          ${Object.entries(LANGUAGES).map(([code, own]) => html`
+            <option value=${code} lang=${code} selected=${code === language}>${own}</option>`)}</select></label>
+      </div>
+    </header>
+    <p class="spoken" role="log" aria-live="polite">${news}</p>
+    <p class=${notice ? "notice" : "spoken"} role="status">${notice}</p>
+    ${!TOKEN && html`<p class="notice">${words.read_only}</p>`}
+    ${board && html`<main class=${board.lamps.length > MANY ? "many" : ""}>
+      <${Line} board=${board} words=${words} />
+      <${Cases} board=${board} words=${words} language=${language} tell=${tell} />
+      <${Losses} board=${board} words=${words} language=${language} />
+      <${Over} board=${board} words=${words} language=${language} />
+    </main>`}`;
+}
+
+function Summary({ board, words }) {
+  const order = ["high", "medium", "low", "sensor", "trusted", "learning", "warming", "blind"];
+  return html`${order.filter((state) => board.states[state]).map((state) => html`
+    <span class="count ${state}" key=${state}><${Shape} state=${state} /> ${board.states[state]} ${words[state]}</span>`)}
+    ${board.alarms.flood && html`<span class="count high">${words.flood}</span>`}`;
+}
+
+function Line({ board, words }) {
+  return html`<section class="line" aria-labelledby="line"><h2 id="line">${words.line}</h2>
+    ${board.lamps.length === 0 && html`<p class="muted">${words.no_machines}</p>`}
+    <ul class="lamps ${board.lamps.length > MANY ? "many" : ""}">${board.lamps.map((lamp) => html`
+      <li key=${lamp.asset}><${Lamp} lamp=${lamp} words=${words} /></li>`)}</ul>
+    ${board.lamps_left_out > 0 && html`<p class="muted">${filled(words.more, { n: board.lamps_left_out })}</p>`}
+    <p class="muted">${filled(words.day, { n: board.alarms.day })}</p></section>`;
+}
+
+function Lamp({ lamp, words }) {
+  const marks = [
+    lamp.acknowledged && words.acknowledged,
+    shelf(lamp, words),
+    lamp.blind > 0 && lamp.condition !== "warming" && filled(words.blind_sensors, { n: lamp.blind }),
+  ].filter(Boolean);
+  const quiet = lamp.acknowledged || lamp.shelved !== null;
+  const inside = html`<${Shape} state=${lamp.state} />
+    <span class="asset">${lamp.asset}</span> <span class="state">${words[lamp.state]}</span>
+    ${marks.length > 0 && html` <span class="mark">${marks.join(", ")}</span>`}`;
+  const look = `lamp ${lamp.state} ${quiet ? "quiet" : ""}`;
+  return lamp.cases > 0
+    ? html`<a class=${look} href="#case-${slug(lamp.asset)}" data-asset=${lamp.asset} data-state=${lamp.state}>${inside}</a>`
+    : html`<div class=${look} data-asset=${lamp.asset} data-state=${lamp.state}>${inside}</div>`;
+}
+
+function Shape({ state }) {
+  return html`<svg class="shape ${state}" viewBox="0 0 32 32" aria-hidden="true">${SHAPES[state]()}</svg>`;
+}
+
+function Cases({ board, words, language, tell }) {
+  const seen = new Set();
+  return html`<section class="cases" id="cases" tabindex="-1" aria-labelledby="cases-title">
+    <h2 id="cases-title">${words.cases}</h2>
+    ${board.cases.length === 0 && html`<p class="calm"><${Shape} state="trusted" /> ${words.no_cases}</p>`}
+    ${board.cases.map((one, i) => {
+      const anchor = seen.has(one.asset) ? undefined : `case-${slug(one.asset)}`;
+      seen.add(one.asset);
+      return html`<${Case} key=${one.id} one=${one} anchor=${anchor} board=${board} words=${words}
+        language=${language} tell=${tell} charted=${i < CHARTED_CASES} />`;
+    })}
+    ${board.cases_left_out > 0 && html`<p class="muted">${filled(words.more, { n: board.cases_left_out })}</p>`}
+  </section>`;
+}
+
+function Case({ one, anchor, board, words, language, tell, charted }) {
+  const state = ["sensor_fault", "data_gap"].includes(one.kind) ? "sensor" : one.severity;
+  const said = [
+    one.acknowledged && words.acknowledged,
+    shelf(one, words),
+    one.label && words[`label_${one.label}`],
+  ].filter(Boolean);
+  return html`<article class="case ${state}" id=${anchor} tabindex="-1" data-case=${one.id} aria-labelledby="title-${one.id}">
+    <h3 id="title-${one.id}"><${Shape} state=${state} /> <span>${one.asset}</span> <span class="state">${words[state]}</span>
+      <small>${filled(words.since, { time: clock(one.onset) })}</small></h3>
+    <p class="sentence">${one.sentences[language]}</p>
+    ${said.length > 0 && html`<p class="said">${said.map((text) => html`<span class="mark">✓ ${text}</span> `)}</p>`}
+    ${TOKEN && html`<${Buttons} one=${one} words=${words} tell=${tell} />`}
+    ${charted && html`<${Charts} one=${one} board=${board} words=${words} />`}
+  </article>`;
+}
+
+function Buttons({ one, words, tell }) {
+  const [sure, setSure] = useState(false);
+  useEffect(() => {
+    if (!sure) return undefined;
+    const timer = setTimeout(() => setSure(false), 6000);
+    return () => clearTimeout(timer);
+  }, [sure]);
+  const button = (word, act, off = false, look = "") => html`
+    <button type="button" class=${look} disabled=${off} aria-label="${words[word]}: ${one.asset}" onClick=${act}>${words[word]}</button>`;
+  const shelf = one.shelved !== null
+    ? button("unshelve", () => tell("unshelve", one.asset, {}, words.unshelve))
+    : button("shelve", () => tell("shelve", one.asset, { hours: 8 }, words.shelve));
+  return html`<div class="buttons">
+    ${button("acknowledge", () => tell("acknowledge", one.asset, { alert: one.id }, words.acknowledge), one.acknowledged, "first")}
+    ${shelf}
+    ${button("false_alarm", () => tell("feedback", one.asset, { alert: one.id, label: "false" }, words.false_alarm), one.label === "false")}
+    <button type="button" class=${sure ? "sure" : ""} aria-label="${words.maintenance}: ${one.asset}" onClick=${() => {
+      if (sure) tell("maintenance", one.asset, {}, words.maintenance);
+      setSure(!sure);
+    }}>${sure ? filled(words.sure_maintenance, { asset: one.asset }) : words.maintenance}</button></div>`;
+}
+
+// Signals are fetched anew when the stream has moved on, at most every two seconds.
+function Charts({ one, board, words }) {
+  const [series, setSeries] = useState([]);
+  const fetched = useRef(-Infinity);
+  const asked = one.sensors.map((s) => `&sensor=${encodeURIComponent(s.sensor)}`).join("");
+  useEffect(() => {
+    if (!asked) return undefined;
+    const timer = setTimeout(() => {
+      fetched.current = performance.now();
+      fetch(`/signals?asset=${encodeURIComponent(one.asset)}${asked}`)
+        .then((answer) => answer.json()).then(setSeries).catch(() => {});
+    }, Math.max(0, fetched.current + 2000 - performance.now()));
+    return () => clearTimeout(timer);
+  }, [board.time, asked]);
+  const end = one.state === "resolved" ? one.time : null;
+  return html`<div class="charts">${series.map((found) => html`
+    <${Chart} key=${found.sensor} series=${found} onset=${one.onset} end=${end} words=${words} clock=${clock} />`)}</div>`;
+}
+
+function Over({ board, words, language }) {
+  return html`<section class="over" aria-labelledby="over"><h2 id="over">${words.over}</h2>
+    ${board.over.length === 0 && html`<p class="muted">${words.no_over}</p>`}
+    <ol>${board.over.map((one) => html`<${Ended} key=${one.id} one=${one} board=${board} words=${words} language=${language} />`)}</ol>
+  </section>`;
+}
+
+function Ended({ one, board, words, language }) {
+  const [open, setOpen] = useState(false);
+  return html`<li data-over=${one.id}><details onToggle=${(event) => setOpen(event.target.open)}>
+    <summary><time>${clock(one.time)}</time> ${one.sentences[language]}
+      ${one.label && html` <span class="mark">${words[`label_${one.label}`]}</span>`}</summary>
+    ${open && html`<${Charts} one=${one} board=${board} words=${words} />`}</details></li>`;
+}
+
+function Losses({ board, words, language }) {
+  const headings = HEADINGS[language] ?? HEADINGS.en;
+  const named = [...new Set(board.losses.flatMap((row) => Object.keys(row.seconds)))];
+  const sum = (seconds) => named.reduce((all, h) => all + (seconds[h] ?? 0), 0);
+  const most = Math.max(1, ...board.losses.map((row) => sum(row.seconds)));
+  return html`<section class="losses" aria-labelledby="losses"><h2 id="losses">${words.losses}</h2>
+    ${board.losses.length === 0 ? html`<p class="muted">${words.no_losses}</p>` : html`
+    <div class="wide" tabindex="0" role="group" aria-labelledby="losses"><table><thead><tr><th scope="col">${words.machine}</th>
+      ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}
+      <th scope="col">${words.total}</th></tr></thead>
+      <tbody>${board.losses.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
+        ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}
+        <td class="total"><progress max=${most} value=${sum(row.seconds)} aria-hidden="true"></progress> ${minutes(sum(row.seconds))}</td></tr>`)}
+      </tbody></table></div>`}</section>`;
+}
+
+// What is new or over since the last picture, in a sentence that a screen reader speaks.
+function useNews(board, language, words) {
+  const open = useRef(null);
+  const [news, setNews] = useState("");
+  useEffect(() => {
+    if (!board) return;
+    const now = new Map(board.cases.map((one) => [one.id, one]));
+    if (open.current) {
+      const fresh = board.cases.find((one) => !open.current.has(one.id));
+      const gone = board.over.find((one) => open.current.has(one.id));
+      if (fresh) setNews(filled(words.said_alarm, { sentence: fresh.sentences[language] }));
+      else if (gone) setNews(filled(words.said_over, { sentence: gone.sentences[language] }));
+    }
+    open.current = now;
+  }, [board]);
+  return news;
+}
+
+function shelf({ shelved }, words) {
+  if (shelved === null) return "";
+  return shelved === 0 ? words.shelved_once : filled(words.shelved, { time: clock(shelved) });
+}
+
+function headline(board, words) {
+  const worst = ["high", "medium", "low", "sensor"].find((state) => board.states[state]);
+  return worst ? `${board.states[worst]} ${words[worst]} · andon` : "andon";
+}
+
+// The data's own time in UTC, as the sentences tell it; without the date on the data's own day.
+function clock(seconds, always = false) {
+  const moment = new Date(seconds * 1000).toISOString();
+  return !always && moment.slice(0, 10) === today
+    ? `${moment.slice(11, 16)} UTC` : `${moment.slice(0, 10)} ${moment.slice(11, 16)} UTC`;
+}
+
+function minutes(seconds) {
+  if (!seconds) return "—";
+  return seconds < 600 ? `${(seconds / 60).toFixed(1)} min` : `${Math.round(seconds / 60)} min`;
+}
+
+function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+function slug(text) {
+  return encodeURIComponent(text).replaceAll("%", "-");
+}
+
+render(html`<${Page} />`, document.getElementById("board"));
