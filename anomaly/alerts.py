@@ -128,6 +128,16 @@ def quieten(
     return before
 
 
+def claim_seconds(reference_asset: Any, asset: Int64, number: Int64) -> Float64:
+    """Rarest return period that the asset's history supports at each row; 0 = alerts muted.
+
+    ``reference_asset``: the assets' records of ``reference``; ``number int64[m]`` each row's own.
+    """
+    supported = np.maximum(CLAIM_ROWS, CLAIM_PER_ROW * (number + 1.0))
+    supported *= reference_asset["interval_s"][asset]
+    return np.where(number >= reference_asset["muted"][asset], supported, 0.0)
+
+
 def run(
     state: dict[str, np.ndarray[Any, Any]], threshold_s: float, on_delay_rows: int,
     off_delay_rows: int, table: Int64, rows: RowBatch, period_s: Float64, shape_s: Float64,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from anomaly import production
+from anomaly import production, regimes
 from anomaly.alerts import TRANSITIONS, Moved
 from anomaly.batches import Alert, Bool, Contribution, Float64, Int64, RowBatch
 from anomaly.config import WEEK_SECONDS
@@ -27,6 +28,10 @@ CONTRIBUTION_LIMIT = 10
 #: Shares are whole multiples of 1/this, rounded down: a power of two, so that adding them up is
 #: exact in any order and never exceeds 1 by a last bit.
 _SHARE_STEPS = float(1 << 40)
+
+
+#: Row of a batch -> gain and offset float64[d] of each of its asset's columns.
+Units = Callable[[int], tuple[Float64, Float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,17 @@ class Voice:
 
 def machine_alerts(
     voice: Voice, reference_tag: Any, rows: RowBatch, place: Int64, moved: Moved,
-    period_s: Float64,
+    period_s: Float64, units: Units,
 ) -> list[tuple[int, Alert]]:
-    """The alert of every transition of a case, with its row's place in the batch."""
+    """The alert of every transition of a case, with its row's place in the batch.
+
+    ``units(row)`` leads from what was judged back to what the sensors said.
+    """
     made = []
     for i, row in enumerate(moved.row.tolist()):
         a = int(rows.asset[row])
         blamed = _contributions(
-            voice.registry, a, reference_tag, moved.evidence[i], moved.actual[i]
+            voice.registry, a, reference_tag, moved.evidence[i], moved.actual[i], *units(row)
         )
         kind = voice.kinds[max(int(moved.lead[i]), 0)]
         made.append((int(place[row]), _alert(
@@ -130,19 +138,27 @@ def loss_alerts(
 
 
 def conditions(
-    registry: Registry, reference: State, sensor_code: Int64, quiet: Float64
+    registry: Registry, reference: State, sensor_code: Int64, quiet: Float64, modes: State
 ) -> list[Condition]:
     """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS.
 
-    ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer.
+    ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer. ``modes``:
+    the state of ``regimes``.
     """
     found = []
     for a, name in enumerate(registry.assets):
         asset = reference["asset"][a]
-        found.append(Condition(name, "", *_asset_condition(asset)))
+        condition = _asset_condition(asset)
+        if condition == ("trusted", ""):
+            condition = "trusted", regimes.said(modes, a)
+        found.append(Condition(name, "", *condition))
         for c, sensor in enumerate(registry.sensors[a]):
             t = registry.table[a, c]
             state = _sensor_condition(asset, reference["tag"][t], CONDITIONS[sensor_code[t]])
+            if modes["tag"]["setting"][t] and modes["asset"]["modes"][a] > 0 and (
+                state[0] == "trusted"
+            ):
+                state = "trusted", "tells the operating mode; not judged itself"
             if quiet[t] > 0 and state[0] == "trusted":
                 state = "trusted", f"alerts that it leads must be {10 ** quiet[t]:g} times rarer"
             found.append(Condition(name, sensor, *state))
@@ -175,7 +191,8 @@ def _sensor_condition(asset: Any, tag: Any, code: str) -> tuple[str, str]:
 
 
 def _contributions(
-    registry: Registry, a: int, reference_tag: Any, evidence: Float64, actual: Float64
+    registry: Registry, a: int, reference_tag: Any, evidence: Float64, actual: Float64,
+    gain: Float64, offset: Float64,
 ) -> tuple[Contribution, ...]:
     names = registry.sensors[a]
     weight = np.nan_to_num(evidence[: len(names)])
@@ -183,7 +200,8 @@ def _contributions(
     if not whole > 0:
         return ()
     tag = reference_tag[registry.table[a, : len(names)]]
-    centre = np.where(tag["ready"] == 1, tag["centre"], math.nan)
+    centre = gain * np.where(tag["ready"] == 1, tag["centre"], math.nan) + offset
+    actual = gain * actual[: len(names)] + offset
     share = np.floor(weight / whole * _SHARE_STEPS) / _SHARE_STEPS
     order = np.argsort(-weight, kind="stable")[:CONTRIBUTION_LIMIT]
     return tuple(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from anomaly import production, quality, reorder, windows
+from anomaly import production, quality, regimes, reorder, windows
 from anomaly.detectors import DETECTORS
 from anomaly.errors import ConfigError
 from anomaly.explain import LANGUAGES
@@ -85,6 +85,7 @@ class MonitorConfig:
     quality: quality.Config = field(default_factory=quality.Config)
     windows: windows.Config = field(default_factory=windows.Config)
     losses: production.Config = field(default_factory=production.Config)
+    regimes: regimes.Config = field(default_factory=regimes.Config)
     alert: AlertConfig = field(default_factory=AlertConfig)
     sensor: Mapping[str, SensorConfig] = field(default_factory=dict)
     """Keys are ``sensor`` or ``asset/sensor``; the longer key wins."""

@@ -63,6 +63,12 @@ def allocate(assets: int) -> dict[str, np.ndarray[Any, Any]]:
     return {"asset": np.zeros(assets, ASSET)}
 
 
+def begin_again(asset_state: Any, a: int, score: Float64) -> None:
+    """Forget an asset and learn ``score float64[w]`` instead: its past turned out otherwise."""
+    asset_state[a] = np.zeros(1, ASSET)[0]
+    step(asset_state, np.full(score.size, a), score, np.empty(score.size))
+
+
 @kernel
 def step(asset_state: Any, asset: Int64, score: Float64, period_rows: Float64) -> None:
     """Return period ``period_rows float64[m]`` of each ``score float64[m]``, then learn it.

@@ -4,7 +4,7 @@ One partition of the stream has one ``Monitor``; live, replay, tests and any oth
 same ``process`` and get the same bytes, however the stream was cut into batches. Read this file
 first to see what happens to a reading:
 
-    quality ─► windows ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
+    quality ─► windows ─► regimes ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
 
 The first two are composed in ``intake.py``, with a buffer between where readings may come late.
 
@@ -15,12 +15,14 @@ inside a detector's own kernel.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from anomaly import (
+    accounts,
     alerts,
     announce,
     calibration,
@@ -29,14 +31,17 @@ from anomaly import (
     production,
     quality,
     reference,
+    regimes,
     reorder,
     room,
     sensors,
     windows,
 )
 from anomaly.announce import Condition
+from anomaly.baseline import Baseline
 from anomaly.batches import (
     Alert,
+    Bool,
     Float64,
     Int8,
     Int64,
@@ -46,7 +51,7 @@ from anomaly.batches import (
     ScoreBatch,
 )
 from anomaly.config import WEEK_SECONDS, MonitorConfig
-from anomaly.detectors import DETECTORS, State, run_fit, run_rebuild, run_step
+from anomaly.detectors import DETECTORS, State, run_rebuild, run_step
 from anomaly.errors import StateError
 from anomaly.registry import Registry
 
@@ -59,6 +64,8 @@ class _Judged:
     period_s: Float64
     alert: Int8
     detector_score: Float64
+    may_fire: Bool
+    machine_share: Float64
 
 
 class Monitor:
@@ -69,11 +76,6 @@ class Monitor:
     config : MonitorConfig
     registry : Registry
         Names and indices; the codec registers into it before it calls ``process``.
-
-    Attributes
-    ----------
-    shop : production.Stage
-        Roles and calendar; its ``plan`` may be replaced, it is no part of the state.
     """
 
     def __init__(self, config: MonitorConfig, registry: Registry) -> None:
@@ -89,12 +91,14 @@ class Monitor:
         self._role = np.array([calibration.ROLES.index(b.role) for b in self._detectors], np.int64)
         novel = np.flatnonzero(self._role == calibration.NOVELTY)
         self._shape = int(novel[0]) if novel.size else -1  # the detector that judges shapes
+        self._baseline = Baseline(
+            config.regimes, self._detectors, self._configs, self._role, self._shape)
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
         self._known_assets, self._known_tags = -1, -1
         self._sensors = sensors.known(config, registry)
-        self.shop = production.Stage(
+        self._shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week)
         self._state: dict[str, State] = {}
         self._make_room()
@@ -113,13 +117,13 @@ class Monitor:
             readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
-        produced = self.shop.run(self._state, self.registry.table, ordered)
+        produced = self._shop.run(self._state, self.registry.table, ordered)
         return self._judge(rows, reason, produced)
 
     def flush(self) -> Outcome:
         """End of the stream: what waits for late readings goes on, open rows are judged."""
         rows, ordered = intake.flush(self.config, self._state, self.registry.table, self._roles)
-        produced = self.shop.flush(self._state, self.registry.table, ordered)
+        produced = self._shop.flush(self._state, self.registry.table, ordered)
         return self._judge(rows, np.zeros(0, np.int8), produced)
 
     def end_warm_up(self) -> None:
@@ -141,7 +145,7 @@ class Monitor:
             if not asset["ready"][a]:
                 asset["warm_up"][a] = asset["muted"][a]
                 if rows[a] >= least:
-                    self._freeze(a)
+                    self._baseline.freeze(self._state, self.registry, a)
 
     def rebaseline(self, asset: int) -> None:
         """Start the asset's warm-up anew (after maintenance): what was usual may have changed."""
@@ -184,11 +188,13 @@ class Monitor:
         """Low, centre and high of the expected band, float64[d] each; NaN before it stands."""
         tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
         tag = self._state["reference"]["tag"][tags]
+        modes = self._state["regimes"]
+        gain, offset = regimes.units(modes, tags, int(modes["asset"]["mode"][asset]))
         stands = tag["ready"] == 1
         return (
-            np.where(stands, tag["low"], np.nan),
-            np.where(stands, tag["centre"], np.nan),
-            np.where(stands, tag["high"], np.nan),
+            np.where(stands, gain * tag["low"] + offset, np.nan),
+            np.where(stands, gain * tag["centre"] + offset, np.nan),
+            np.where(stands, gain * tag["high"] + offset, np.nan),
         )
 
     def conditions(self) -> list[Condition]:
@@ -196,11 +202,16 @@ class Monitor:
         return announce.conditions(
             self.registry, self._state["reference"],
             self._state["quality"]["tag_watch"]["condition"], self._state["alerts"]["tag"]["quiet"],
+            self._state["regimes"],
         )
 
     def statement(self, asset: int) -> production.Statement | None:
         """Where the asset's time, parts and energy went; None where no sensor tells."""
-        return production.statement(self.shop.config, self._state, self.shop.plan, asset)
+        return production.statement(self._shop.config, self._state, self._shop.plan, asset)
+
+    def take_plan(self, plan: accounts.Plan) -> None:
+        """From here on time is planned so (a calendar); the plan is not part of the state."""
+        self._shop.plan = plan
 
     # -- state --------------------------------------------------------------------------------
 
@@ -210,6 +221,7 @@ class Monitor:
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
             "alerts": alerts.VERSION, "maxima": maxima.VERSION, **production.VERSIONS,
+            "regimes": regimes.VERSION,
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
@@ -274,15 +286,7 @@ class Monitor:
         if set(state) != set(self._state) | {"stream"}:
             differing = sorted(set(state) ^ (set(self._state) | {"stream"}))
             raise StateError(f"state lacks or adds components: {', '.join(differing)}")
-        for component, ours in self.arrays().items():
-            theirs = state[component]
-            for name, array in ours.items():
-                given = theirs.get(name)
-                if given is None or given.dtype != array.dtype or (
-                    given.shape[1:] != array.shape[1:] or len(given) > len(array)
-                ):
-                    raise StateError(f"{component}/{name} is absent or has another shape or dtype")
-                array[: len(given)] = given
+        room.put(self.arrays(), state)
         self.derive(np.arange(self.registry.tag_count))
         self.load_stream(state["stream"])
 
@@ -291,41 +295,60 @@ class Monitor:
     def _judge(
         self, seen: RowBatch, reason: Int8, produced: production.Produced | None
     ) -> Outcome:
-        rows = self.shop.judgeable(self.registry.table, seen)
-        machine_share = production.machine_share(self.shop.config, produced, rows)
+        rows = self._shop.judgeable(self.registry.table, seen)
+        machine_share = production.machine_share(self._shop.config, produced, rows)
         m = len(rows)
-        number = np.empty(m, np.int64)
-        phase = np.empty(m, np.int8)
-        asset_state = self._state["reference"]["asset"]
-        waiting = reference.number_rows(asset_state, rows.asset, number, phase)
         judged = _Judged(
             np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
-            np.full((m, len(self._detectors)), np.nan),
+            np.full((m, len(self._detectors)), np.nan), np.zeros(m, np.bool_), machine_share,
         )
         made: list[tuple[int, Alert]] = []
-        if waiting:
-            warm = np.flatnonzero(phase == 0)
-            made += self._warm(_take(rows, warm), number[warm], judged, warm)
-        if waiting < m:
-            ready = np.flatnonzero(phase == 1)
-            made += self._judge_ready(
-                _take(rows, ready) if waiting else rows, number[ready], judged, ready,
-                machine_share[ready],
-            )
+        place = np.arange(m)
+        while place.size:  # once, unless an asset proves to have too many operating modes
+            place = self._judge_some(rows, place, judged, made)
         found = quality.run_watch(
             self.config.quality, self._state["quality"], self.registry.table, seen
         )
         made += announce.sensor_alerts(
-            self._voice, self._state["alerts"]["tag"], seen, found,
-            number >= asset_state["muted"][rows.asset],
+            self._voice, self._state["alerts"]["tag"], seen, found, judged.may_fire
         )
         if produced is not None:
             places = np.searchsorted(rows.closed_at, produced.findings["row"])
             made += announce.loss_alerts(
-                self._voice, produced.findings, places, self.shop.config)
+                self._voice, produced.findings, places, self._shop.config)
         made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
         return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
+
+    def _judge_some(
+        self, rows: RowBatch, place: Int64, judged: _Judged, made: list[tuple[int, Alert]]
+    ) -> Int64:
+        """Judge the rows at ``place``; returns those left over, of assets that begin anew."""
+        rows = rows if place.size == len(rows) else _take(rows, place)
+        number, phase = np.empty(place.size, np.int64), np.empty(place.size, np.int8)
+        asset_state = self._state["reference"]["asset"]
+        waiting = reference.number_rows(asset_state, rows.asset, number, phase)
+        judged.may_fire[place] = number >= asset_state["muted"][rows.asset]
+        if waiting:
+            warm, ready = np.flatnonzero(phase == 0), np.flatnonzero(phase == 1)
+            made += self._warm(_take(rows, warm), number[warm], judged, place[warm])
+            rows, number, place = _take(rows, ready), number[ready], place[ready]
+        x, slot, left = regimes.run(
+            self.config.regimes, self._state["regimes"], self.registry.table, rows.asset, rows.x
+        )
+        again = np.unique(rows.asset[left])
+        if again.size:
+            stay = np.flatnonzero(~left)
+            rows, x = _take(rows, stay), x[stay]
+            number, slot, place, rest = number[stay], slot[stay], place[stay], place[left]
+        else:
+            rest = place[:0]
+        made += self._judge_ready(
+            dataclasses.replace(rows, x=x), number, slot, judged, place)
+        for a in again.tolist():
+            regimes.give_up(self._state["regimes"], a)
+            self.rebaseline(a)
+        return rest
 
     def _warm(
         self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64
@@ -345,39 +368,16 @@ class Monitor:
         full = number + 1 >= state["asset"]["warm_up"][rows.asset]
         for a in rows.asset[full].tolist():
             if not state["asset"]["ready"][a]:
-                self._freeze(a)
+                self._baseline.freeze(self._state, self.registry, a)
         moved = self._walk(rows, number, unknown, unknown, unknown, unknown,
                            np.full(len(rows), -1, np.int64), np.zeros_like(rows.x))
-        return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, unknown)
-
-    def _freeze(self, a: int) -> None:
-        """The asset's warm-up is over: freeze every reference and fit the calibration."""
-        state = self._state["reference"]
-        asset = state["asset"]
-        w = int(min(asset["rows"][a], asset["warm_up"][a]))
-        tags = np.ascontiguousarray(self.registry.table[a, : len(self.registry.sensors[a])])
-        rows = np.ascontiguousarray(state["tag_rows"][tags, :w].T)
-        for c, t in enumerate(tags.tolist()):
-            values = rows[:, c]
-            reference.freeze_tag(state["tag"], t, values[values == values])
-        asset["interval_s"][a] = reference.usual_interval_seconds(state["asset_time"][a, :w])
-        score = self._state["warm_up"]["asset_score"][a, :w].copy()
-        for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
-            if bound.fit is not None:
-                column = np.full(w, np.nan)
-                run_fit(bound, config, self._state[room.key(bound)], tags, a, rows, column)
-                score[:, j] = column
-        calibration.fit(
-            *self._state["calibration"].values(), self._role, a, score, reference.inflation(rows)
+        return announce.machine_alerts(
+            self._voice, state["tag"], rows, place, moved, unknown,
+            self._units(rows, np.full(len(rows), -1)),
         )
-        self._state["maxima"]["asset"]["alerts"][a] = (
-            self._shape >= 0 and len(tags) <= maxima.SENSOR_LIMIT
-        )
-        asset["ready"][a] = 1
 
     def _judge_ready(
-        self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64,
-        machine_share: Float64,
+        self, rows: RowBatch, number: Int64, slot: Int64, judged: _Judged, place: Int64,
     ) -> list[tuple[int, Alert]]:
         m, k = len(rows), len(self._detectors)
         state = self._state["reference"]
@@ -409,12 +409,13 @@ class Monitor:
         judged.detector_score[place] = score
         judged.score[place] = self._score(rows, number, score, level)
         told_s = np.fmax(period_s, shape_s)
+        share = judged.machine_share[place]
         judged.period_s[place] = told_s
-        moved = self._walk(rows, number, period_s * machine_share, shape_s * machine_share, level,
-                           fast, lead, total)
+        moved = self._walk(rows, number, period_s * share, shape_s * share, level, fast,
+                           lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(
-            self._voice, self._state["reference"]["tag"], rows, place, moved, told_s
+            self._voice, state["tag"], rows, place, moved, told_s, self._units(rows, slot)
         )
 
     def _rarity_of_shape(self, rows: RowBatch, score: Float64) -> Float64:
@@ -426,6 +427,9 @@ class Monitor:
                 np.ascontiguousarray(score[:, self._shape]), period_rows,
             )
         return period_rows
+
+    def _units(self, rows: RowBatch, slot: Int64) -> announce.Units:
+        return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot)
 
     def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
         """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""
@@ -457,15 +461,9 @@ class Monitor:
             self._state["alerts"], WEEK_SECONDS / self.config.budget_per_week,
             self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
             self.registry.table, rows, period_s, shape_s, level, fast, lead, evidence,
-            asset["warm_up"][rows.asset], self._claim_seconds(rows, number),
+            asset["warm_up"][rows.asset],
+            alerts.claim_seconds(asset, rows.asset, number),
         )
-
-    def _claim_seconds(self, rows: RowBatch, number: Int64) -> Float64:
-        """Rarest return period that the asset's history supports at each row; 0 = alerts muted."""
-        asset = self._state["reference"]["asset"]
-        supported = np.maximum(alerts.CLAIM_ROWS, alerts.CLAIM_PER_ROW * (number + 1.0))
-        supported *= asset["interval_s"][rows.asset]
-        return np.where(number >= asset["muted"][rows.asset], supported, 0.0)
 
     # -- room ---------------------------------------------------------------------------------
 
@@ -485,14 +483,14 @@ class Monitor:
         self._known_assets, self._known_tags = assets, tags
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
         self._sensors = sensors.known(config, registry)
-        told = self.shop.resolve(registry, tags)
+        told = self._shop.resolve(registry, tags)
         complete = not told or (bool(self._state) and len(self._state["ledger"]["asset_row"]) > 0)
         if self._state and assets <= self._assets and tags <= self._tags and complete:
             return
         self._assets = room.capacity(self._assets, assets)
         self._tags = room.capacity(self._tags, tags)
         self._state = room.grown(self._state, room.allocate(
-            config, self.shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
+            config, self._shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
             self._assets, self._tags, self._new_warm_up, self._reference_rows))
 
 

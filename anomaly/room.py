@@ -19,11 +19,13 @@ from anomaly import (
     production,
     quality,
     reference,
+    regimes,
     reorder,
     windows,
 )
 from anomaly.config import MonitorConfig
 from anomaly.detectors import State
+from anomaly.errors import StateError
 
 
 def key(bound: Any) -> str:
@@ -57,6 +59,7 @@ def allocate(
         "news": calibration.allocate_news(assets),
         "maxima": maxima.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
+        "regimes": regimes.allocate(config.regimes, assets, tags),
         **production.allocate(losses, assets if told else 0),
     }
     if intake.reorders(config):
@@ -72,3 +75,21 @@ def grown(old: Mapping[str, State], fresh: dict[str, State]) -> dict[str, State]
         for name, array in arrays.items():
             fresh[component][name][: len(array)] = array
     return fresh
+
+
+def put(ours: Mapping[str, State], theirs: Mapping[str, State]) -> None:
+    """Write the arrays of a snapshot where they belong.
+
+    Raises
+    ------
+    StateError
+        An array is absent, or has another shape or dtype.
+    """
+    for component, arrays in ours.items():
+        for name, array in arrays.items():
+            given = theirs[component].get(name)
+            if given is None or given.dtype != array.dtype or (
+                given.shape[1:] != array.shape[1:] or len(given) > len(array)
+            ):
+                raise StateError(f"{component}/{name} is absent or has another shape or dtype")
+            array[: len(given)] = given

@@ -25,7 +25,6 @@ from streams.codec import FrameDecoder
 from streams.errors import EXIT_OK, InputError, OutputError, UsageError
 from streams.failures import read_failures
 from streams.layout import Layout, RowFormat
-from streams.planning import Planning
 from streams.progress import Progress
 from streams.recordings import Recording, open_recording
 from streams.rejections import Rejections
@@ -96,7 +95,6 @@ class _Session:
         self.recordings = recordings
         self.registry = Registry()
         self.monitor = Monitor(settings.monitor, self.registry)
-        self.planning = Planning(settings.calendar)
         self.rejections = Rejections(settings.replay.rejected_sample)
         self.decoder = FrameDecoder(
             self.registry, self.rejections, options.warm_up_rows or 0
@@ -118,8 +116,7 @@ class _Session:
         with ExitStack() as stack:
             sinks = self._open_sinks(stack, stderr)
             try:
-                run(self.source, lambda _: Lane(
-                    self.monitor, self.decoder, planning=self.planning), sinks, self.clock)
+                run(self.source, lambda _: Lane(self.monitor, self.decoder), sinks, self.clock)
             except InputError as error:
                 damage = error
         self.seconds = self.clock.seconds() - started
@@ -148,6 +145,7 @@ class _Session:
             found.append(f"The input ended within the warm-up of {self.options.warm_up_rows:,} "
                          "rows: nothing could be judged.")
         found.append(f"Sensors: {conditions_in_words(self.monitor)}.")
+        found += modes_in_words(self.monitor)
         found.append(f"Written: {', '.join(str(path) for path in self.outputs)}.")
         return found
 
@@ -198,6 +196,16 @@ def conditions_in_words(monitor: Monitor) -> str:
         why = [reason for reason, _ in reasons.get(state, Counter()).most_common(2)]
         parts.append(f"{count:,} {state}" + (f" ({'; '.join(why)})" if why else ""))
     return ", ".join(parts) or "none"
+
+
+def modes_in_words(monitor: Monitor) -> list[str]:
+    """How machines that are run at several settings are judged; nothing where there are none."""
+    details = Counter(
+        item.detail for item in monitor.conditions()
+        if not item.sensor and item.state == "trusted" and item.detail
+    )
+    return [f"{count:,} {'machine' if count == 1 else 'machines'} {detail}."
+            for detail, count in details.most_common(3)]
 
 
 def _settings(options: ReplayOptions) -> Settings:

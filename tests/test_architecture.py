@@ -24,7 +24,7 @@ ENGINE_MAY_NOT = {"kafka", "prometheus_client", "logging", "time", "socket", "ur
 RIVER_FILE = "river_api.py"
 FILES_FILE = "kernel.py"
 
-STAGES = {"quality", "windows", "reference", "calibration", "alerts", "ledger"}
+STAGES = {"quality", "windows", "regimes", "reference", "calibration", "alerts", "ledger"}
 
 LINES_LIMIT = 500
 KERNEL_LINES_LIMIT = 70

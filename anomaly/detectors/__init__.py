@@ -140,6 +140,27 @@ def run_rebuild(bound: Detector, config: Any, state: State, tags: Int64) -> None
         bound.rebuild(*state.values(), *astuple(config), tags)
 
 
+def run_again(
+    bound: Detector, config: Any, state: State, tags: Int64, asset: int, rows: Float64
+) -> Float64:
+    """Let a detector without ``fit`` forget an asset and follow ``rows float64[w, d]`` instead.
+
+    For a warm-up whose rows turn out to mean something else; returns their scores float64[w].
+    """
+    width = len(tags)
+    own = bound.allocate(config, 1, width)
+    count = len(rows)
+    score, evidence = np.empty(count), np.empty((count, width))
+    run_step(
+        bound, config, own, np.arange(width, dtype=np.int64).reshape(1, -1),
+        np.zeros(count, np.int64), rows, np.full(count, np.inf), score, evidence,
+    )
+    for name, array in own.items():
+        state[name][asset if name.startswith("asset") else tags] = (
+            array[0] if name.startswith("asset") else array[:width])
+    return score
+
+
 #: Every detector, by name. A new one is one module, one naive twin and one row here.
 DETECTORS: dict[str, Detector] = {
     bound.name: bound

@@ -1,0 +1,398 @@
+"""Operating modes: every row is put where it would stand if the machine had one way of running.
+
+One stage between the windows and the reference. Where a warm-up shows modes (``regime_search.py``)
+or a tag tells them (``Config.sensor``), each value x of mode m becomes
+
+    x' = (x − mean_m) · scale_0 / scale_m + mean_0
+
+and everything that follows judges x'. Where there are none, rows pass through untouched, bit for
+bit. ``units`` leads back: what is said of a sensor is said in its own unit, in the present mode.
+
+A row that fits no mode begins a *new* one, never the nearest known: that cost 19 to 63 times the
+false alarms. A new mode is learned for as many rows as the known ones had, without an opinion (x'
+is NaN), then frozen like them. Places that the machine only passes through fill the spare slots,
+and the one passed longest ago makes room. One mode more than the limit, or half of the rows of late
+in none that is known, mean that the settings are not a few: the conditioning is given up, and the
+asset warms up anew as a machine of one mode.
+
+State: all of it is the future's. Slots 0 … k−1 of an asset are its modes; no NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from anomaly import regime_search
+from anomaly.batches import Bool, Float64, Int64
+from anomaly.errors import ConfigError
+from anomaly.kernel import kernel
+from anomaly.regime_search import SETTINGS, Modes
+
+VERSION = 1
+
+#: Slots beside the modes, for places passed through and modes that are being learned.
+SPARE = 4
+#: Rows that a mode is learned for: its share of half the warm-up, within these.
+LEARN_LEAST, LEARN_MOST = 4, 200
+#: Rows by which a mode's own scale is drawn to the common one: five rows tell a mean, no scale.
+SCALE_ROWS = 10.0
+#: A learned value counts at most this many common scales from its mode's mean, after three rows.
+STEP_SCALES = 8.0
+#: Fewest rows of other visits that a warm-up row is compared with.
+OTHERS_LEAST = 3
+
+#: Rows over which the share without a known mode is counted (exponentially), and the share that is
+#: too much: a single new mode, learned in one go, comes to 0.4.
+SILENT_ROWS, SILENT_MOST = 400.0, 0.5
+
+#: ``ASSET["modes"]`` of an asset whose settings proved to be more than a few; while the rest of its
+#: rows in a batch wait to be judged anew.
+GIVEN_UP, GIVING_UP = -1, -2
+
+ASSET = np.dtype([
+    ("modes", np.int64),     # slots in use; 0 = one way of running, GIVEN_UP = too many
+    ("settings", np.int64),  # settings columns
+    ("learn", np.int64),     # rows that make a mode known
+    ("mode", np.int64),      # slot of the latest row, −1 = none
+    ("rows", np.int64),      # rows mapped: the age of a slot
+    ("silent", np.float64),  # share of the latest rows that were in no known mode
+])
+SETTING = np.dtype([
+    ("column", np.int64), ("radius", np.float64), ("last", np.float64), ("seen", np.int8),
+])
+MODE = np.dtype([("rows", np.int64), ("last", np.int64), ("place", np.float64, (SETTINGS,))])
+TAG = np.dtype([("setting", np.int8), ("mean", np.float64), ("scale", np.float64)])
+TAG_MODE = np.dtype([
+    ("count", np.int64), ("mean", np.float64), ("square", np.float64), ("scale", np.float64),
+])
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Whether a machine is judged per operating mode."""
+
+    sensor: str = ""
+    """A tag that tells the mode outright (recipe, product): each of its values is one. Empty =
+    the warm-up decides whether there are modes."""
+    limit: int = 16
+    """Most modes of an asset; a machine with more is judged as one of one mode. 0 = never per
+    mode. Sixteen are twice what any machine among the recordings has."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.limit <= 256:
+            raise ConfigError(f"limit: must be 0 to 256, got {self.limit}")
+        if self.sensor and not self.limit:
+            raise ConfigError("limit: must not be 0 where a sensor tells the mode")
+
+
+def allocate(config: Config, assets: int, tags: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Fresh state: no asset has modes."""
+    slots = config.limit + SPARE if config.limit else 0
+    asset = np.zeros(assets, ASSET)
+    asset["mode"] = -1
+    return {
+        "asset": asset,
+        "asset_setting": np.zeros((assets, SETTINGS), SETTING),
+        "asset_mode": np.zeros((assets, slots), MODE),
+        "tag": np.zeros(tags, TAG),
+        "tag_mode": np.zeros((tags, slots), TAG_MODE),
+    }
+
+
+def fit(
+    config: Config, state: dict[str, np.ndarray[Any, Any]], names: list[str], tags: Int64, a: int,
+    rows: Float64,
+) -> Float64 | None:
+    """Look for modes in an asset's warm-up ``rows float64[w, d]`` and freeze them.
+
+    Returns the rows as x' for whatever is fitted on them, each judged by the *other* visits to its
+    mode (NaN where those hold too few); None where the asset has one way of running.
+    """
+    given_up = state["asset"]["modes"][a] == GIVEN_UP
+    state["asset"][a] = (GIVEN_UP if given_up else 0, 0, 0, -1, 0, 0.0)
+    if not config.limit or given_up:
+        return None
+    if config.sensor in names:
+        modes = regime_search.from_column(rows, names.index(config.sensor))
+    else:
+        modes = regime_search.find(rows, config.limit)
+    if modes is None or len(modes.place) > config.limit:
+        return None
+    _freeze(state, tags, a, rows, modes)
+    return _apart(state, tags, a, rows, modes)
+
+
+def give_up(state: dict[str, np.ndarray[Any, Any]], a: int) -> None:
+    """The asset's settings are more than a few: it has one way of running from now on."""
+    state["asset"][a] = (GIVEN_UP, 0, 0, -1, 0, 0.0)
+
+
+def run(
+    config: Config, state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, x: Float64
+) -> tuple[Float64, Int64, Bool]:
+    """Map the rows of assets whose modes are frozen.
+
+    Returns
+    -------
+    x' : float64[m, d]
+        ``x`` itself where no asset has modes.
+    slot : int64[m]
+        Mode of the row, −1 = one way of running.
+    left : bool[m]
+        Rows not mapped, because here or before a mode too many turned up (:func:`give_up`).
+    """
+    m = asset.size
+    if not (state["asset"]["modes"][asset] > 0).any():
+        return x, np.full(m, -1, np.int64), np.zeros(m, np.bool_)
+    mapped, slot, left = np.empty_like(x), np.empty(m, np.int64), np.zeros(m, np.bool_)
+    step(*state.values(), config.limit, table, asset, x, mapped, slot, left)
+    return mapped, slot, left
+
+
+def units(
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, slot: int
+) -> tuple[Float64, Float64]:
+    """Gain and offset float64[d] each with x = gain · x' + offset in that mode of the tags."""
+    if slot < 0:  # a slot that was said stays as it was until the asset's next warm-up is over
+        return np.ones(tags.size), np.zeros(tags.size)
+    tag, mode = state["tag"][tags], state["tag_mode"][tags, slot]
+    gain = np.where(tag["setting"] == 1, 0.0, mode["scale"] / tag["scale"])
+    known = mode["count"] > 0
+    gain = np.where(known, gain, 1.0)
+    return gain, np.where(known, mode["mean"] - gain * tag["mean"], 0.0)
+
+
+def back(
+    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, slot: Int64
+) -> Callable[[int], tuple[Float64, Float64]]:
+    """Row of a batch -> what :func:`units` says of it."""
+    def at(row: int) -> tuple[Float64, Float64]:
+        tags = table[asset[row]]
+        return units(state, tags[tags >= 0], int(slot[row]))
+
+    return at
+
+
+def settings(state: dict[str, np.ndarray[Any, Any]], tags: Int64) -> Int64:
+    """Those of an asset's tags that tell its mode."""
+    found: Int64 = tags[state["tag"]["setting"][tags] == 1]
+    return found
+
+
+def said(state: dict[str, np.ndarray[Any, Any]], a: int) -> str:
+    """How the asset is judged, in words; empty where it has one way of running."""
+    asset = state["asset"][a]
+    if asset["modes"] == GIVEN_UP:
+        return "more operating modes than the limit: judged as one"
+    if asset["modes"] == 0:
+        return ""
+    rows = state["asset_mode"]["rows"][a, : asset["modes"]]
+    known = int((rows >= asset["learn"]).sum())
+    learning = int(((rows > 0) & (rows < asset["learn"])).sum())
+    more = f", {learning} being learned" if learning else ""
+    return f"judged per operating mode: {known} found{more}"
+
+
+@kernel
+def step(
+    asset_state: Any, asset_setting: Any, asset_mode: Any, tag_state: Any, tag_mode: Any,
+    limit: int, table: Int64, asset: Int64, x: Float64, mapped: Float64, slot: Int64, left: Bool,
+) -> None:
+    """Map rows in order; see :func:`run` for the outputs. A row in a mode not yet known is NaN."""
+    for r in range(asset.size):
+        a = asset[r]
+        own = asset_state[a]
+        slot[r] = -1
+        if own["modes"] <= 0:
+            left[r] = own["modes"] == GIVING_UP
+            for c in range(x.shape[1]):
+                mapped[r, c] = x[r, c]
+            continue
+        own["rows"] += 1
+        told = _read_settings(asset_setting[a], own["settings"], x[r])
+        k = _slot_of(own, asset_setting[a], asset_mode[a]) if told else -1
+        if k >= 0 and asset_mode[a, k]["rows"] == 0:
+            for c in range(table.shape[1]):
+                if table[a, c] >= 0:
+                    _forget(tag_mode[table[a, c], k])
+        if _too_many(own, asset_mode[a], k, limit):
+            own["modes"], left[r] = GIVING_UP, True
+            continue
+        own["mode"] = k
+        slot[r] = k
+        learning = k >= 0 and asset_mode[a, k]["rows"] < own["learn"]
+        if learning:
+            asset_mode[a, k]["rows"] += 1
+        for c in range(x.shape[1]):
+            t = table[a, c] if c < table.shape[1] else -1
+            mapped[r, c] = np.nan
+            if k < 0 or t < 0 or np.isnan(x[r, c]):
+                continue
+            if learning:
+                _learn(tag_state[t], tag_mode[t, k], x[r, c])
+            elif tag_mode[t, k]["count"] > 1:
+                mapped[r, c] = _mapped(tag_state[t], tag_mode[t, k], x[r, c])
+
+
+@kernel
+def _read_settings(setting: Any, settings: int, x: Float64) -> bool:
+    """Take the row's settings, keep the last where one is missing; False before all were seen."""
+    told = True
+    for s in range(settings):
+        column = setting[s]["column"]
+        if column < x.size and x[column] == x[column]:
+            setting[s]["last"], setting[s]["seen"] = x[column], 1
+        told = told and setting[s]["seen"] == 1
+    return told
+
+
+@kernel
+def _slot_of(own: Any, setting: Any, mode: Any) -> int:
+    """Slot of the nearest mode within the radius; else a new one at this place."""
+    best, nearest = -1, np.inf
+    for k in range(own["modes"]):
+        away = 0.0
+        for s in range(own["settings"]):
+            apart = abs(setting[s]["last"] - mode[k]["place"][s])
+            if apart > setting[s]["radius"]:
+                away = np.inf
+            elif setting[s]["radius"] > 0.0:
+                away = max(away, apart / setting[s]["radius"])
+        if away < nearest:
+            best, nearest = k, away
+    if best >= 0:
+        return best
+    if own["modes"] < mode.size:
+        best = own["modes"]
+        own["modes"] += 1
+    else:
+        for k in range(mode.size):  # the limit leaves spare slots that are not known
+            if mode[k]["rows"] < own["learn"] and (
+                best < 0 or mode[k]["last"] < mode[best]["last"]
+            ):
+                best = k
+    mode[best]["rows"] = 0
+    for s in range(own["settings"]):
+        mode[best]["place"][s] = setting[s]["last"]
+    return best
+
+
+@kernel
+def _too_many(own: Any, mode: Any, k: int, limit: int) -> bool:
+    """Count the row; whether it shows that the settings are more than a few."""
+    known = k >= 0 and mode[k]["rows"] >= own["learn"]
+    own["silent"] += ((0.0 if known else 1.0) - own["silent"]) / SILENT_ROWS
+    if k >= 0:
+        mode[k]["last"] = own["rows"]
+        if mode[k]["rows"] + 1 == own["learn"] and _known(own, mode) == limit:
+            return True
+    return bool(own["silent"] > SILENT_MOST)
+
+
+@kernel
+def _known(own: Any, mode: Any) -> int:
+    known = 0
+    for k in range(own["modes"]):
+        known += 1 if mode[k]["rows"] >= own["learn"] else 0
+    return known
+
+
+@kernel
+def _forget(tag_mode: Any) -> None:
+    tag_mode["count"] = 0
+    tag_mode["mean"], tag_mode["square"], tag_mode["scale"] = 0.0, 0.0, 1.0
+
+
+@kernel
+def _learn(tag: Any, tag_mode: Any, value: float) -> None:
+    """One more row of the mode (Welford), and the scale that follows from what is known so far."""
+    tag_mode["count"] += 1
+    n = tag_mode["count"]
+    apart = value - tag_mode["mean"]
+    if n > 3:
+        widest = STEP_SCALES * max(tag["scale"], math.sqrt(tag_mode["square"] / (n - 2)))
+        apart = min(max(apart, -widest), widest)
+    tag_mode["mean"] += apart / n
+    tag_mode["square"] += apart * apart * (n - 1) / n
+    tag_mode["scale"] = _scale(tag_mode["square"], n, tag["scale"])
+
+
+@kernel
+def _scale(square: float, n: int, common: float) -> float:
+    """A mode's scale from n rows, drawn to the common one by :data:`SCALE_ROWS` rows."""
+    return math.sqrt((square + SCALE_ROWS * common * common) / (max(n - 1, 0) + SCALE_ROWS))
+
+
+@kernel
+def _mapped(tag: Any, tag_mode: Any, value: float) -> float:
+    if tag["setting"] == 1:  # it says which mode it is; that is all it says
+        return float(tag["mean"])
+    return float(
+        (value - tag_mode["mean"]) * (tag["scale"] / tag_mode["scale"]) + tag["mean"])
+
+
+def _freeze(
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, rows: Float64, modes: Modes
+) -> None:
+    """Write an asset's modes as its warm-up shows them."""
+    w, k = len(rows), len(modes.place)
+    learn = min(max(w // (2 * k), LEARN_LEAST), LEARN_MOST)
+    state["asset"][a] = (k, modes.columns.size, learn, int(modes.mode[-1]), w, 0.0)
+    state["asset_setting"][a] = np.zeros(SETTINGS, SETTING)
+    for s, c in enumerate(modes.columns.tolist()):
+        values = rows[~np.isnan(rows[:, c]), c]
+        state["asset_setting"][a, s] = (c, modes.radius[s], values[-1], 1)
+    state["asset_mode"][a] = np.zeros(state["asset_mode"].shape[1], MODE)
+    state["tag_mode"][tags] = np.zeros(state["tag_mode"].shape[1], TAG_MODE)
+    for j in range(k):
+        at = np.flatnonzero(modes.mode == j)
+        state["asset_mode"]["rows"][a, j] = at.size
+        state["asset_mode"]["last"][a, j] = at[-1]
+        state["asset_mode"]["place"][a, j, : modes.columns.size] = modes.place[j]
+    for c, t in enumerate(tags.tolist()):
+        state["tag"][t] = _freeze_tag(state["tag_mode"][t], rows[:, c], modes)
+        state["tag"]["setting"][t] = c in modes.columns
+
+
+def _freeze_tag(tag_mode: Any, column: Float64, modes: Modes) -> tuple[int, float, float]:
+    """Mean and scale of a tag in each mode; returns the tag's own record."""
+    finite = np.isfinite(column)
+    total = freedom = 0.0
+    for j in range(len(modes.place)):
+        values = column[finite & (modes.mode == j)]
+        if not values.size:
+            continue
+        centre = float(np.median(values))
+        reach = STEP_SCALES * float(np.median(np.abs(values - centre))) * 1.4826
+        kept = np.clip(values, centre - reach, centre + reach) if reach > 0.0 else values
+        mean = float(kept.mean())
+        square = float(((kept - mean) ** 2).sum())
+        tag_mode[j] = (values.size, mean, square, 1.0)
+        total += square
+        freedom += values.size - 1
+    scale = math.sqrt(total / freedom) if freedom > 0.0 and total > 0.0 else 0.0
+    level = float(column[finite].mean()) if finite.any() else 0.0
+    if not scale > 1e-12 * abs(level):  # it never moved within a mode: judged in its own unit
+        scale = 0.01 * (abs(level) if level != 0.0 else 1.0)
+    for j in range(len(modes.place)):
+        tag_mode[j]["scale"] = _scale(tag_mode[j]["square"], tag_mode[j]["count"], scale)
+    return 0, level, scale
+
+
+def _apart(
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, rows: Float64, modes: Modes
+) -> Float64:
+    """The warm-up rows as x', each against the mean of the other visits to its mode."""
+    others = regime_search.counts_of_others(rows, modes)
+    expected = np.where(others >= OTHERS_LEAST, regime_search.from_others(rows, modes), np.nan)
+    tag = state["tag"][tags]
+    scale = state["tag_mode"]["scale"][tags][:, np.maximum(modes.mode, 0)].T
+    mapped: Float64 = (rows - expected) * (tag["scale"] / scale) + tag["mean"]
+    mapped[:, modes.columns] = np.where(np.isnan(expected[:, modes.columns]), np.nan,
+                                        tag["mean"][modes.columns])
+    return np.ascontiguousarray(mapped)

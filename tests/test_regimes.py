@@ -1,0 +1,379 @@
+"""Operating modes: found where they are, not where they are not, and nothing of them in an alert.
+
+The stage against its naive twin, the search against brute force and on machines without modes, and
+the laws over a whole ``Monitor`` whose machine changes its settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from anomaly import regime_search, regimes, snapshot
+from anomaly.batches import Outcome, ReadingBatch, reading_batch
+from anomaly.config import MonitorConfig
+from anomaly.errors import ConfigError
+from anomaly.monitor import Monitor
+from anomaly.registry import Registry
+from benchmarks.regimes import alerts_of, recipe_machine
+from tests.naive import regimes as naive
+from tests.test_monitor import MINUTE, START, cut, told
+
+PLACES = np.array([0.0, 10.0, 25.0, 42.0, 20.0, 35.0])  # no even steps
+CONFIG = MonitorConfig(warm_up_rows=150, budget_per_week=2.0)
+
+
+def machine(
+    seed: int, rows: int, modes: int = 3, dwell: int = 7, sensors: int = 3,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows float64[rows, 1 + sensors], the setting first, and the mode of each row."""
+    rng = np.random.default_rng(seed)
+    mode = np.repeat(rng.integers(0, modes, rows // dwell + 1), dwell)[:rows]
+    level, gain = rng.normal(scale=30.0, size=(40, sensors)), rng.uniform(0.5, 2.0, (40, sensors))
+    place = np.concatenate([PLACES, 50.0 + 7.0 * np.arange(34)])
+    x = level[mode] + gain[mode] * rng.normal(size=(rows, sensors))
+    return np.column_stack([place[mode] + rng.uniform(-0.003, 0.003, rows), x]), mode
+
+
+# -- the search ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [31, 60, 500])
+@pytest.mark.parametrize("dwell", [1, 4])
+def test_six_settings_are_six_modes(rows: int, dwell: int) -> None:
+    if rows // dwell < 25:
+        pytest.skip("too few visits to tell")
+    found = 0
+    for seed in range(20):
+        x, mode = machine(seed, rows, 6, dwell)
+        modes = regime_search.find(x, 16)
+        if modes is None:
+            continue
+        assert modes.columns.tolist() == [0]
+        known = modes.mode >= 0  # all but a mode that came once
+        assert known.mean() >= 0.95
+        assert len({*zip(modes.mode[known], mode[known], strict=True)}) == len(modes.place)
+        found += 1
+    assert found >= 16
+
+
+def noise(kind: str, rng: np.random.Generator, w: int, d: int) -> np.ndarray:
+    """Healthy machines of one mode: each kind once passed for one of several."""
+    slow = rng.normal(size=(w, 1))
+    for r in range(1, w):
+        slow[r] += 0.95 * slow[r - 1]
+    scatter = 0.3 * rng.normal(size=(w, d))
+    return {
+        "independent": rng.normal(size=(w, d)),
+        "heavy tails": rng.standard_t(3, (w, d)),
+        "one cause": slow + scatter,
+        "one cause, one coarse": np.column_stack([np.round(slow), slow + scatter]),
+        "counts of one cause": rng.poisson(2.0 * np.exp(0.3 * slow) * np.ones((1, d))),
+        "changed once": scatter + 8.0 * (np.arange(w)[:, None] >= w // 2),
+        "drift": scatter + np.linspace(0.0, 10.0, w)[:, None],
+        "season": np.sin(np.arange(w)[:, None] / 9.0 + np.arange(d)) + scatter / 3.0,
+        "rare count": np.column_stack([rng.poisson(0.05, (w, 1)), rng.normal(size=(w, d))]),
+    }[kind].astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", [
+    "independent", "heavy tails", "one cause", "one cause, one coarse", "counts of one cause",
+    "changed once", "drift", "season", "rare count",
+])
+def test_machines_of_one_mode_have_none(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    false = sum(
+        regime_search.find(noise(kind, rng, w, d), 16) is not None
+        for w in (25, 60, 300) for d in (2, 6) for _ in range(20)
+    )
+    assert false <= 1, f"{false} of 120"
+
+
+def test_settings_that_explain_nothing_are_no_modes() -> None:
+    x, _ = machine(3, 400, 4)
+    x[:, 1:] = np.random.default_rng(1).normal(size=(400, 3))
+    assert regime_search.find(x, 16) is None
+
+
+def test_the_order_of_the_columns_decides_nothing() -> None:
+    x, mode = machine(5, 400, 4)
+    second = np.array([3.0, 1.0, 2.0, 9.0])[mode]  # another setting that says the same
+    x = np.column_stack([x, second])
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 1, 0, 3]):
+        modes = regime_search.find(np.ascontiguousarray(x[:, order]), 16)
+        assert modes is not None
+        assert [order[c] for c in modes.columns] == [4], "the tightest"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 5), st.floats(0.0, 0.1))
+def test_groups_are_those_of_brute_force(seed: int, count: int, width: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.permutation(
+        np.repeat(np.arange(count) * 5.0, 20) + rng.uniform(-width, width, 20 * count))
+    radius = regime_search.RADIUS_SHARE * np.ptp(values)
+    expected = naive.clumps(values.tolist(), radius, int(0.05 * values.size))
+    found = regime_search.clumps(values, 16)
+    if found is None:
+        gaps = [b[0] - a[1] for a, b in itertools.pairwise(expected)]
+        widest = max(high - low for low, high in expected)
+        assert len(expected) < 2 or min(gaps) < max(radius, 3.0 * widest)
+    else:
+        assert found.tolist() == [list(pair) for pair in expected]
+
+
+def test_expectations_come_from_other_visits() -> None:
+    x, mode = machine(2, 60, 3, 4)
+    x[::7, 1] = np.nan
+    visit = np.cumsum(np.diff(mode, prepend=-1) != 0)
+    modes = regime_search.Modes(np.array([0]), np.zeros(1), PLACES[:3, None], mode, visit)
+    np.testing.assert_allclose(
+        regime_search.from_others(x, modes), naive.from_others(x, mode, visit), rtol=1e-9)
+
+
+# -- the stage against its twin --------------------------------------------------------------------
+
+
+def frozen(
+    x: np.ndarray, limit: int, sensor: str = ""
+) -> tuple[regimes.Config, dict[str, np.ndarray], naive.Machine]:
+    """The stage's state after a warm-up, and the twin begun from the same."""
+    config = regimes.Config(sensor, limit)
+    d = x.shape[1]
+    state = regimes.allocate(config, 1, d)
+    names = ["setting", *(f"s{c}" for c in range(1, d))]
+    assert regimes.fit(config, state, names, np.arange(d), 0, x) is not None
+    asset = state["asset"][0]
+    modes = []
+    for k in range(int(asset["modes"])):
+        own = state["asset_mode"][0, k]
+        tags = state["tag_mode"][:, k]
+        modes.append(naive.Mode(
+            own["place"][: asset["settings"]].tolist(), int(own["rows"]), int(own["last"]),
+            frozen={c: (int(t["count"]), float(t["mean"]), float(t["scale"]))
+                    for c, t in enumerate(tags)}))
+    setting = state["asset_setting"][0, : asset["settings"]]
+    twin = naive.Machine(
+        setting["column"].tolist(), setting["radius"].tolist(), int(asset["learn"]), limit,
+        state["tag"]["mean"].tolist(), state["tag"]["scale"].tolist(), modes,
+        setting["last"].tolist(), int(asset["rows"]))
+    return config, state, twin
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 6), st.booleans())
+def test_the_stage_says_what_its_twin_says(seed: int, limit: int, by_tag: bool) -> None:
+    warm, _ = machine(seed, 140, 3)
+    rng = np.random.default_rng(seed)
+    rest, _ = machine(seed, 400, int(rng.integers(3, 25)), int(rng.integers(1, 30)))
+    if by_tag:
+        warm[:, 0], rest[:, 0] = np.round(warm[:, 0]), np.round(rest[:, 0])
+    rest[rng.random(rest.shape) < 0.05] = np.nan
+    rest[rng.random(rest.shape) < 0.01] *= 50.0
+    assume(by_tag or regime_search.find(warm, limit) is not None)
+    config, state, twin = frozen(warm, limit, "setting" if by_tag else "")
+    table = np.arange(4).reshape(1, -1)
+    mapped, slot, left = regimes.run(config, state, table, np.zeros(400, np.int64), rest)
+    for r in range(400):
+        said = twin.row(rest[r])
+        if said is None:
+            assert left[r:].all()
+            return
+        assert not left[r]
+        assert slot[r] == said[1], r
+        np.testing.assert_allclose(mapped[r], said[0], rtol=1e-9, atol=1e-9)
+
+
+def test_the_compiled_stage_is_the_plain_one() -> None:
+    warm, _ = machine(1, 140, 3)
+    rest, _ = machine(1, 300, 12, 5)
+    config, compiled, _ = frozen(warm, 8)
+    plain = {name: array.copy() for name, array in compiled.items()}
+    table, asset = np.arange(4).reshape(1, -1), np.zeros(300, np.int64)
+    outputs = []
+    for function, state in ((regimes.step, compiled), (regimes.step.py_func, plain)):
+        out = np.zeros_like(rest), np.zeros(300, np.int64), np.zeros(300, np.bool_)
+        function(*state.values(), config.limit, table, asset, rest, *out)
+        outputs.append(b"".join(part.tobytes() for part in (*out, *state.values())))
+    assert outputs[0] == outputs[1]
+
+
+def test_what_is_said_leads_back_to_the_sensors_unit() -> None:
+    warm, _ = machine(4, 140, 3)
+    config, state, _ = frozen(warm, 8)
+    rest, _ = machine(4, 50, 3)
+    mapped, slot, _ = regimes.run(
+        config, state, np.arange(4).reshape(1, -1), np.zeros(50, np.int64), rest)
+    for r in range(50):
+        gain, offset = regimes.units(state, np.arange(4), int(slot[r]))
+        np.testing.assert_allclose(gain[1:] * mapped[r, 1:] + offset[1:], rest[r, 1:], rtol=1e-9)
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="limit"):
+        regimes.Config(limit=-1)
+    with pytest.raises(ConfigError, match="limit"):
+        regimes.Config("recipe", 0)
+
+
+# -- in the whole monitor --------------------------------------------------------------------------
+
+
+def readings(registry: Registry, xs: list[np.ndarray]) -> ReadingBatch:
+    """Wide rows of several machines, one after the other at every minute."""
+    names = ("setting", "current", "temperature", "vibration")
+    parts = []
+    for number, x in enumerate(xs):
+        a = registry.asset(f"m{number}")
+        parts.append((a, registry.columns(a, names), x))
+    rows, width = xs[0].shape
+    return reading_batch(
+        np.tile(np.repeat([a for a, _, _ in parts], width), rows),
+        np.tile(np.concatenate([c for _, c, _ in parts]), rows),
+        START + np.repeat(np.arange(rows), width * len(xs)) * MINUTE,
+        np.stack([x for _, _, x in parts], axis=1).ravel(),
+        np.tile(np.arange(width) == width - 1, rows * len(xs)),
+    )
+
+
+def run(config: MonitorConfig, xs: list[np.ndarray]) -> tuple[Monitor, Outcome]:
+    registry = Registry()
+    monitor = Monitor(config, registry)
+    return monitor, monitor.process(readings(registry, xs))
+
+
+def with_fault(seed: int = 1, rows: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    x, mode = machine(seed, rows)
+    x[350:, 3] += 12.0
+    return x, mode
+
+
+def test_a_fault_within_a_mode_is_told_in_its_own_unit() -> None:
+    x, mode = with_fault()
+    monitor, outcome = run(CONFIG, [x])
+    fired = [alert for alert in outcome.alerts if alert.state == "firing"]
+    assert fired
+    assert START + 350 * MINUTE <= fired[0].time_ns <= START + 360 * MINUTE
+    named = fired[0].contributions[0]
+    assert named.sensor == "vibration"
+    r = (fired[0].time_ns - START) // MINUTE
+    usual = x[:150][mode[:150] == mode[r], 3].mean()
+    assert named.expected == pytest.approx(usual, abs=1.0)
+    assert named.actual == pytest.approx(usual + 12.0, abs=5.0)
+    assert monitor.conditions()[0].detail == "judged per operating mode: 3 found"
+    assert monitor.conditions()[1].detail == "tells the operating mode; not judged itself"
+
+
+def test_an_unseen_mode_is_learned_and_not_alarmed_and_then_judged() -> None:
+    x, _ = machine(2, 900, 3)
+    x[300:500, 0] = 77.0
+    x[300:500, 1:] = 400.0 + np.random.default_rng(2).normal(size=(200, 3))
+    x[460:500, 2] += 15.0
+    monitor, outcome = run(CONFIG, [x])
+    fired = [(a.time_ns - START) // MINUTE for a in outcome.alerts if a.state == "firing"]
+    assert fired
+    assert all(460 <= row < 500 for row in fired)
+    learned = np.isnan(outcome.scores.return_period_s[300:500])
+    assert learned[:25].all()
+    assert not learned[25:].any()
+    assert monitor.conditions()[0].detail == "judged per operating mode: 4 found"
+
+
+def test_a_tag_tells_the_mode_even_if_the_warm_up_knew_one() -> None:
+    x, _ = machine(3, 700, 1)
+    x[:, 0] = 1.0
+    x[300:, 0] = 2.0
+    x[300:, 1:] += 80.0
+    config = dataclasses.replace(CONFIG, regimes=regimes.Config("setting"))
+    assert not [a for a in run(config, [x])[1].alerts if a.state == "firing"]
+    assert [a for a in run(CONFIG, [x])[1].alerts if a.state == "firing"]
+
+
+def test_one_mode_too_many_gives_the_conditioning_up() -> None:
+    x, _ = machine(6, 3000, 3)
+    rng = np.random.default_rng(6)
+    many = np.repeat(rng.integers(0, 37, 40), 60)[: 2400]
+    x[600:, 0] = 60.0 + 7.0 * many
+    monitor, _ = run(CONFIG, [x])
+    assert monitor.conditions()[0].detail == "more operating modes than the limit: judged as one"
+
+
+def test_where_there_are_no_modes_nothing_changes() -> None:
+    x = np.random.default_rng(8).normal(size=(500, 4))
+    x[350:, 3] += 8.0
+    with_modes, without = (
+        told([run(dataclasses.replace(CONFIG, regimes=regimes.Config(limit=k)), [x])[1]])
+        for k in (16, 0)
+    )
+    assert with_modes == without
+    assert with_modes[4]
+
+
+def fleet() -> list[np.ndarray]:
+    """A machine with a fault, one with a new mode, one with too many, and one without modes."""
+    crowded, _ = machine(6, 1500, 3)
+    crowded[400:, 0] = 60.0 + 7.0 * np.repeat(np.arange(37), 30)[:1100]
+    plain = np.random.default_rng(8).normal(size=(1500, 4))
+    late, _ = machine(2, 1500, 3)
+    late[600:900, 0] = 77.0
+    return [with_fault(1, 1500)[0], late, crowded, plain]
+
+
+@pytest.mark.parametrize("law", ["split", "interleaving", "transparency"])
+def test_laws(law: str) -> None:
+    xs = fleet()
+    monitor, whole = run(CONFIG, xs)
+    assert {c.detail for c in monitor.conditions() if not c.sensor} == {
+        "judged per operating mode: 3 found", "judged per operating mode: 4 found",
+        "more operating modes than the limit: judged as one", ""}
+    checks: dict[str, Callable[[list[np.ndarray], Outcome], None]] = {
+        "split": _split, "interleaving": _interleaving, "transparency": _transparency}
+    checks[law](xs, whole)
+
+
+def _split(xs: list[np.ndarray], whole: Outcome) -> None:
+    for seed in range(3):
+        registry = Registry()
+        monitor = Monitor(CONFIG, registry)
+        batch = readings(registry, xs)
+        rng = np.random.default_rng(seed)
+        edges = sorted(rng.integers(0, len(batch), 40 * seed + 3).tolist())
+        assert told([monitor.process(part) for part in cut(batch, edges)]) == told([whole])
+
+
+def _interleaving(xs: list[np.ndarray], whole: Outcome) -> None:
+    for number, x in enumerate(xs):
+        alone = run(CONFIG, [x])[1]
+        mine = whole.rows.asset == number
+        assert whole.scores.score[mine].tobytes() == alone.scores.score.tobytes()
+        assert whole.scores.return_period_s[mine].tobytes() == (
+            alone.scores.return_period_s.tobytes())
+
+
+def _transparency(xs: list[np.ndarray], whole: Outcome) -> None:
+    for place in (1000, 9001, 12_347, 17_000):
+        registry = Registry()
+        first = Monitor(CONFIG, registry)
+        parts = list(cut(readings(registry, xs), [place]))
+        said = [first.process(parts[0])]
+        second, _ = snapshot.from_bytes(snapshot.to_bytes(first, {}), CONFIG)
+        said.append(second.process(parts[1]))
+        assert told(said) == told([whole])
+
+
+def test_a_recipe_that_nobody_told_is_found_and_a_new_one_is_no_alarm() -> None:
+    x, unseen, fault = recipe_machine(1)
+    assert unseen < fault
+    monitor = MonitorConfig()
+    begun = alerts_of(x, monitor)
+    assert begun
+    assert all(row >= fault for row in begun)
+    ignored = dataclasses.replace(monitor, regimes=regimes.Config(limit=0))
+    assert any(row < fault for seed in range(4) for row in alerts_of(
+        recipe_machine(seed)[0], ignored))
