@@ -7,7 +7,7 @@ shift is a day in UTC. Nothing is booked here and nothing named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,25 @@ class Plan:
         Time without production by asset.
     start_ns, end_ns : int64[s]
         Shifts, ascending and disjoint; empty = days.
+    stop_offsets : int64[A + 1]
+        Asset a's planned stops are ``stop_ns[stop_offsets[a]:stop_offsets[a + 1]]``, ascending.
+    stop_ns : int64[k]
+        Beginnings of planned stops and maintenance, breaks and nights not among them.
     """
 
     planned: ledger.Planned
     start_ns: Int64
     end_ns: Int64
+    stop_offsets: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    stop_ns: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def seconds_to_stop(self, asset: int, now_ns: int) -> float:
+        """Until the asset's next planned stop; NaN where none is planned."""
+        if asset + 1 >= self.stop_offsets.size:
+            return float("nan")
+        own = self.stop_ns[self.stop_offsets[asset] : self.stop_offsets[asset + 1]]
+        ahead = own[own > now_ns]
+        return (int(ahead[0]) - now_ns) / 1e9 if ahead.size else float("nan")
 
 
 def no_plan() -> Plan:

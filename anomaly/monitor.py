@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly import (
-    accounts,
     alerts,
     announce,
     calibration,
@@ -76,6 +75,11 @@ class Monitor:
     config : MonitorConfig
     registry : Registry
         Names and indices; the codec registers into it before it calls ``process``.
+
+    Attributes
+    ----------
+    shop : production.Stage
+        Roles and calendar; its ``plan`` may be replaced, it is no part of the state.
     """
 
     def __init__(self, config: MonitorConfig, registry: Registry) -> None:
@@ -98,7 +102,7 @@ class Monitor:
         self._assets, self._tags = 0, 0
         self._known_assets, self._known_tags = -1, -1
         self._sensors = sensors.known(config, registry)
-        self._shop = production.Stage(
+        self.shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week)
         self._state: dict[str, State] = {}
         self._make_room()
@@ -117,13 +121,13 @@ class Monitor:
             readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
-        produced = self._shop.run(self._state, self.registry.table, ordered)
+        produced = self.shop.run(self._state, self.registry.table, ordered)
         return self._judge(rows, reason, produced)
 
     def flush(self) -> Outcome:
         """End of the stream: what waits for late readings goes on, open rows are judged."""
         rows, ordered = intake.flush(self.config, self._state, self.registry.table, self._roles)
-        produced = self._shop.flush(self._state, self.registry.table, ordered)
+        produced = self.shop.flush(self._state, self.registry.table, ordered)
         return self._judge(rows, np.zeros(0, np.int8), produced)
 
     def end_warm_up(self) -> None:
@@ -207,11 +211,7 @@ class Monitor:
 
     def statement(self, asset: int) -> production.Statement | None:
         """Where the asset's time, parts and energy went; None where no sensor tells."""
-        return production.statement(self._shop.config, self._state, self._shop.plan, asset)
-
-    def take_plan(self, plan: accounts.Plan) -> None:
-        """From here on time is planned so (a calendar); the plan is not part of the state."""
-        self._shop.plan = plan
+        return production.statement(self.shop.config, self._state, self.shop.plan, asset)
 
     # -- state --------------------------------------------------------------------------------
 
@@ -295,8 +295,8 @@ class Monitor:
     def _judge(
         self, seen: RowBatch, reason: Int8, produced: production.Produced | None
     ) -> Outcome:
-        rows = self._shop.judgeable(self.registry.table, seen)
-        machine_share = production.machine_share(self._shop.config, produced, rows)
+        rows = self.shop.judgeable(self.registry.table, seen)
+        machine_share = production.machine_share(self.shop.config, produced, rows)
         m = len(rows)
         judged = _Judged(
             np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
@@ -315,7 +315,7 @@ class Monitor:
         if produced is not None:
             places = np.searchsorted(rows.closed_at, produced.findings["row"])
             made += announce.loss_alerts(
-                self._voice, produced.findings, places, self._shop.config)
+                self._voice, produced.findings, places, self.shop.config)
         made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
         return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
@@ -483,14 +483,14 @@ class Monitor:
         self._known_assets, self._known_tags = assets, tags
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
         self._sensors = sensors.known(config, registry)
-        told = self._shop.resolve(registry, tags)
+        told = self.shop.resolve(registry, tags)
         complete = not told or (bool(self._state) and len(self._state["ledger"]["asset_row"]) > 0)
         if self._state and assets <= self._assets and tags <= self._tags and complete:
             return
         self._assets = room.capacity(self._assets, assets)
         self._tags = room.capacity(self._tags, tags)
         self._state = room.grown(self._state, room.allocate(
-            config, self._shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
+            config, self.shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
             self._assets, self._tags, self._new_warm_up, self._reference_rows))
 
 

@@ -310,6 +310,11 @@ class Stage:
             self.config, registry.assets, registry.sensors, registry.table, tags)
         return self.roles.any
 
+    @property
+    def tells(self) -> bool:
+        """Whether any asset's production is told."""
+        return self.roles is not None and self.roles.any
+
     def run(
         self, state: Mapping[str, State], table: Int64, ordered: Ordered
     ) -> Produced | None:
@@ -345,12 +350,15 @@ class Statement:
     products : tuple of (number as sent or NaN, usual cycle in seconds or NaN, Account)
     cycle_seconds : float
         Usual cycle of the product made now; NaN = none is known yet.
+    micro_stop_seconds : float
+        A shorter stop was booked as a micro-stop.
     """
 
     total: ledger.Account
     shifts: tuple[tuple[int, int, ledger.Account], ...]
     products: tuple[tuple[float, float, ledger.Account], ...]
     cycle_seconds: float
+    micro_stop_seconds: float
 
 
 def statement(
@@ -380,7 +388,7 @@ def statement(
         tuple((float(values[p]) if p < known else np.nan, float(nominal[p]) or np.nan,
                accounts.account(one))
               for p, one in enumerate(sums["asset_product"][0]) if one["used"]),
-        float(nominal[making]) or np.nan)
+        float(nominal[making]) or np.nan, config.ledger.micro_stop_seconds)
 
 
 def restart(state: Mapping[str, State], asset: int) -> None:

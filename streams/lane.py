@@ -26,6 +26,8 @@ from streams.kafka_columns import Decoded
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message, alert_message, origin_message, score_messages
 from streams.kafka_state import FORMAT, Book, Checkpoint, Record
+from streams.losses_feed import LossesFeed
+from streams.planning import Planning
 from streams.schema_formats import SchemaReader
 from streams.schema_registry import SchemaRegistry
 from streams.settings import Settings
@@ -95,6 +97,8 @@ class Lane:
     checkpoint_now: bool = False
     gap: tuple[int, int] = (-1, -1)
     said: set[str] = field(default_factory=set)
+    planning: Planning | None = None
+    feed: LossesFeed | None = None
     telemetry: Telemetry | None = None
     push: AlertmanagerPush | None = None
 
@@ -175,9 +179,14 @@ class Lane:
     # -- one batch --------------------------------------------------------------------------------
 
     def _digest(self, records: Sequence[Any], decoded: Decoded, loud: bool) -> None:
+        if self.planning is not None:
+            self.planning.keep(self.monitor, decoded.readings)
         outcome = self.monitor.process(decoded.readings)
         if self.telemetry is not None:
             self.telemetry.observe(self.partition, outcome, self.monitor, loud)
+            if self.feed is None:
+                self.feed = LossesFeed(self.telemetry)
+            self.feed.tell(self.monitor, np.unique(decoded.readings.asset).tolist())
         open_alerts.keep(self.memory, outcome.alerts)
         self.touched.update(np.unique(decoded.readings.asset).tolist())
         self.counts["in"] += decoded.end - decoded.first

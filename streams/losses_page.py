@@ -10,17 +10,11 @@ from typing import Any
 import numpy as np
 
 from anomaly import inefficiency, ledger
+from anomaly.explain import loss_sentence
 from streams.losses_booking import Result
+from streams.report.production import WORDS
 from streams.report.words import escape, printable, short
 
-#: How the headings are told, and their colours: safe for the colour-blind, grey for no loss.
-_WORDS = {
-    "at_rate": ("at rate", "#2a7f62"), "slow": ("slow", "#e0b23c"),
-    "micro_stop": ("micro-stops", "#e07b3c"), "stop": ("stops", "#b3262e"),
-    "starved": ("starved", "#6a8fc4"), "blocked": ("blocked", "#3f5f99"),
-    "changeover": ("changeover", "#8e6bb0"), "planned": ("planned", "#b9b9b9"),
-    "no_data": ("no data", "#e4e4e4"), "rejects": ("rejects", "#7a4a2b"),
-}
 _SHIFTS_LIMIT = 60
 _TOP = 5
 _STYLE = """
@@ -47,7 +41,7 @@ def table(result: Result) -> list[str]:
                      f"{_percent(account.availability)} x performance "
                      f"{_percent(account.performance)} x quality {_percent(account.quality)}")
         booked = ", ".join(
-            f"{_WORDS[heading][0]} {_minutes(int(ns) / 1e9)}"
+            f"{WORDS[heading][0]} {_minutes(int(ns) / 1e9)}"
             for heading, ns in zip(ledger.HEADINGS, account.booked_ns, strict=True) if ns)
         lines.append(f"  {account.wall_seconds / 3600.0:.2f} h: {booked}")
         for loss in account.losses(result.prices)[:_TOP]:
@@ -56,7 +50,7 @@ def table(result: Result) -> list[str]:
             lines.append(f"  states: {printable(result.how[name])}")
         for row in result.findings[(result.findings["asset"] == a)
                                    & (result.findings["firing"] == 1)][:_TOP]:
-            lines.append(f"  ! {_finding(row)}")
+            lines.append(f"  ! {_finding(row, name, unit)}")
     lines += [f"{text.format(minutes=result.minutes)}" for text in ledger.DEFINITIONS]
     return lines
 
@@ -67,7 +61,7 @@ def page(result: Result) -> str:
     parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>Losses</title>",
              f"<style>{_STYLE}</style><h1>Where the minutes went</h1><p class=key>"]
     parts += [f"<i style='background:{colour}'></i>{word}"
-              for word, colour in list(_WORDS.values())[: len(ledger.HEADINGS)]]
+              for word, colour in list(WORDS.values())[: len(ledger.HEADINGS)]]
     parts.append("</p>")
     for a, name in enumerate(result.names):
         account = result.accounts[a]
@@ -86,7 +80,7 @@ def page(result: Result) -> str:
         parts.append("<table><tr><th>loss<th>time<th>parts<th>energy<th>money<th>lowers</tr>")
         for loss in account.losses(result.prices):
             parts.append(
-                f"<tr><td>{_WORDS[loss.heading][0]}<td>{_minutes(loss.seconds)}"
+                f"<tr><td>{WORDS[loss.heading][0]}<td>{_minutes(loss.seconds)}"
                 f"<td>{_amount(loss.parts)}<td>{_amount(loss.energy)} {escape(unit)}"
                 f"<td>{_amount(loss.money) if loss.money else ''}<td>{loss.factor}</tr>")
         parts.append("</table>")
@@ -95,7 +89,7 @@ def page(result: Result) -> str:
         own = result.findings[(result.findings["asset"] == a) & (result.findings["firing"] == 1)]
         if own.size:
             parts.append("<ul>")
-            parts += [f"<li>{escape(_finding(row))}" for row in own[:50]]
+            parts += [f"<li>{escape(_finding(row, name, unit))}" for row in own[:50]]
             parts.append("</ul>")
     parts.append("<h2>Definitions</h2><ul class=note>")
     parts += [f"<li>{escape(text.format(minutes=result.minutes))}" for text in ledger.DEFINITIONS]
@@ -106,8 +100,8 @@ def page(result: Result) -> str:
 def _bar(label: str, account: ledger.Account) -> str:
     wall = max(account.wall_seconds, 1e-9)
     pieces = "".join(
-        f"<i style='width:{100.0 * seconds / wall:.3f}%;background:{_WORDS[heading][1]}' "
-        f"title='{_WORDS[heading][0]} {_minutes(seconds)}'></i>"
+        f"<i style='width:{100.0 * seconds / wall:.3f}%;background:{WORDS[heading][1]}' "
+        f"title='{WORDS[heading][0]} {_minutes(seconds)}'></i>"
         for heading, ns in zip(ledger.HEADINGS, account.booked_ns, strict=True)
         if (seconds := int(ns) / 1e9) > 0.0)
     return (f"<div class=row><span>{escape(short(label))}</span><div class=bar>{pieces}</div>"
@@ -115,7 +109,7 @@ def _bar(label: str, account: ledger.Account) -> str:
 
 
 def _loss(loss: ledger.Loss, unit: str) -> list[str]:
-    found = [f"{_WORDS[loss.heading][0]} {_minutes(loss.seconds)}"]
+    found = [f"{WORDS[loss.heading][0]} {_minutes(loss.seconds)}"]
     if loss.parts == loss.parts and loss.parts:
         found.append(f"{_amount(loss.parts)} parts")
     if loss.energy:
@@ -125,23 +119,13 @@ def _loss(loss: ledger.Loss, unit: str) -> list[str]:
     return found
 
 
-def _finding(row: Any) -> str:
-    """One sentence for one finding."""
+def _finding(row: Any, name: str, unit: str) -> str:
+    """One sentence for one finding, as the live engine tells it."""
     kind = inefficiency.KINDS[row["kind"]]
-    expected, actual = float(row["expected"]), float(row["actual"])
-    when = _day(int(row["since_ns"]), "m")
-    if kind == "slow_cycle":
-        return (f"cycles slower since {when}: {actual:.4g} s, usually {expected:.4g} s "
-                f"({_change(actual, expected)})")
-    if kind == "energy_per_part":
-        return (f"more energy per part since {when}: {actual:.4g}, usually {expected:.4g} "
-                f"({_change(actual, expected)})")
-    what = "cycles with a short stop" if kind == "micro_stops" else "rejects"
-    return f"more {what} since {when}: {_percent(actual)}, usually {_percent(expected)}"
-
-
-def _change(actual: float, expected: float) -> str:
-    return f"{actual / expected - 1.0:+.1%}".replace("%", " %")
+    unit = unit.removesuffix("h") if kind in ("energy_per_part", "idle_energy") else ""
+    return loss_sentence(
+        "en", kind, "firing", short(name), int(row["since_ns"]), float(row["expected"]),
+        float(row["actual"]), float(row["cycle_seconds"]), unit if unit == "kW" else "")
 
 
 def _percent(share: float) -> str:

@@ -25,6 +25,7 @@ from streams.codec import FrameDecoder
 from streams.errors import EXIT_OK, InputError, OutputError, UsageError
 from streams.failures import read_failures
 from streams.layout import Layout, RowFormat
+from streams.planning import Planning
 from streams.progress import Progress
 from streams.recordings import Recording, open_recording
 from streams.rejections import Rejections
@@ -95,6 +96,7 @@ class _Session:
         self.recordings = recordings
         self.registry = Registry()
         self.monitor = Monitor(settings.monitor, self.registry)
+        self.planning = Planning(settings.calendar)
         self.rejections = Rejections(settings.replay.rejected_sample)
         self.decoder = FrameDecoder(
             self.registry, self.rejections, options.warm_up_rows or 0
@@ -116,7 +118,8 @@ class _Session:
         with ExitStack() as stack:
             sinks = self._open_sinks(stack, stderr)
             try:
-                run(self.source, lambda _: Lane(self.monitor, self.decoder), sinks, self.clock)
+                run(self.source, lambda _: Lane(
+                    self.monitor, self.decoder, planning=self.planning), sinks, self.clock)
             except InputError as error:
                 damage = error
         self.seconds = self.clock.seconds() - started

@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from anomaly.monitor import Monitor
 from streams.codec import Batch, empty_batch
+from streams.planning import Planning
 from streams.sinks import Sink
 from streams.sources import Source
 
@@ -60,6 +61,7 @@ class Lane(Generic[Raw]):
     monitor: Monitor
     decoder: Decoder[Raw]
     rows: int = 0
+    planning: Planning | None = None
 
 
 def run(
@@ -106,6 +108,8 @@ def run(
 
 
 def _process(lane: Lane[Raw], batch: Batch, sinks: Sequence[Sink]) -> None:
+    if lane.planning is not None:
+        lane.planning.keep(lane.monitor, batch.readings)
     outcome = lane.monitor.process(batch.readings)
     if batch.ends_warm_up:
         lane.monitor.end_warm_up()

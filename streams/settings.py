@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streams.calendar_settings import CalendarSettings
 from streams.errors import SettingsError
 from streams.kafka_settings import (
     HealthSettings,
@@ -104,6 +105,7 @@ TABLES: dict[str, Any] = {
     "webhook": WebhookSettings, "health": HealthSettings, "metrics": MetricsSettings,
     "alertmanager": AlertmanagerSettings, "page": PageSettings,
     "schema_registry": SchemaRegistrySettings,
+    "calendar": CalendarSettings,
 }
 
 
@@ -118,6 +120,7 @@ class Settings:
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
+    calendar: CalendarSettings = field(default_factory=CalendarSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     alertmanager: AlertmanagerSettings = field(default_factory=AlertmanagerSettings)
     page: PageSettings = field(default_factory=PageSettings)

@@ -32,6 +32,7 @@ from streams.kafka_sink import (
 )
 from streams.kafka_source import KafkaSource, TopicError, patiently
 from streams.lane import Lane, decoder_of, schema_reader
+from streams.planning import Planning
 from streams.schema_formats import SchemaReader
 from streams.schema_registry import RegistryError
 from streams.service import Clock
@@ -377,6 +378,7 @@ class Worker:
     def _show(self, lane: Lane) -> None:
         """Let a partition that was taken over be seen, and what is firing there be kept alive."""
         lane.telemetry, lane.push = self.telemetry, self.push
+        lane.planning = Planning(self.settings.calendar)
         firing = open_alerts.kept(lane.memory)
         if self.telemetry is not None:
             self.telemetry.restore(lane.partition, firing, lane.monitor)

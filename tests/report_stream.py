@@ -39,6 +39,9 @@ class Told:
         centre = np.arange(float(len(self.registry.sensors[asset]))) * 10.0
         return centre - 3.0, centre, centre + 3.0
 
+    def statement(self, asset: int) -> None:
+        return None
+
     def rejected(self) -> dict[str, int]:
         return {"accepted": 5, **self.refused}
 

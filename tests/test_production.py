@@ -154,9 +154,9 @@ def test_the_sum_of_all_bookings_is_the_wall_time_always(data: st.DataObject) ->
     registry = Registry()
     monitor = Monitor(CONFIG, registry)
     edges = np.array([START + 1000 * SECOND, START + 9000 * SECOND])
-    monitor.take_plan(accounts.Plan(
+    monitor.shop.plan = accounts.Plan(
         ledger.Planned(np.array([0, 1]), edges[:1] + 7, edges[:1] + 500 * SECOND),
-        edges[:1], edges[1:]))
+        edges[:1], edges[1:])
     readings = batch(registry, {"press": (steps, table)})
     place = data.draw(st.integers(0, len(readings)))
     for part in cut(readings, [place]):

@@ -20,6 +20,7 @@ import numpy as np
 
 from anomaly.batches import Alert, Contribution, Float64, Int64, Outcome
 from anomaly.evaluate import OPEN_NS, Failure, Firing, Window
+from anomaly.production import Statement
 from anomaly.registry import Registry
 from streams.report.closeup import LOOK_BACK_ROWS, Closeup, Tail
 from streams.report.timeline import Groups, Timeline
@@ -74,6 +75,9 @@ class MonitorView(Protocol):
 
     def rejected(self) -> dict[str, int]:
         """Readings by reason."""
+
+    def statement(self, asset: int) -> Statement | None:
+        """Where the asset's time went; None where no sensor tells."""
 
 
 @dataclass(slots=True)
@@ -206,6 +210,13 @@ class ReportCollector:
     def conditions(self) -> Sequence[Condition]:
         """State of every asset and sensor as the recording ended."""
         return self._monitor.conditions() if self._monitor is not None else ()
+
+    def statements(self) -> list[tuple[str, Statement]]:
+        """Where the time of each machine went whose production is told."""
+        if self._monitor is None:
+            return []
+        return [(name, told) for a, name in enumerate(self.registry.assets)
+                if (told := self._monitor.statement(a)) is not None]
 
     def rejected(self) -> dict[str, int]:
         """Readings by reason; ``accepted`` is among them."""

@@ -17,6 +17,7 @@ from anomaly.evaluate import Lead
 from streams.report.cards import asset_section
 from streams.report.charts import axis_data, gauge, lane, merged, x_labels
 from streams.report.collector import ReportCollector
+from streams.report.production import production_section
 from streams.report.summary import Summary, Warned, kind_of, summarise, warned_sentence
 from streams.report.view import View
 from streams.report.words import escape, listed, percent, plural, short
@@ -46,8 +47,9 @@ def page(collector: ReportCollector) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; " \
              "base-uri 'none'; form-action 'none'"
-    parts = [_failures(view, summary), _timeline(view), _machines(view), _unjudged(summary),
-             _reading(summary)]
+    losses = production_section(collector.statements())
+    parts = [_failures(view, summary), _timeline(view), losses, _machines(view),
+             _unjudged(summary), _reading(summary)]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -57,7 +59,7 @@ def page(collector: ReportCollector) -> str:
         f"<style>\n{_resource('style.css')}</style>\n</head>\n<body>\n"
         f'<a class="skip" href="#content">Skip to the content</a>\n{_HATCH}\n'
         f'{_header(summary)}\n<main id="content">\n'
-        f"{_navigation(view, summary)}\n" + "\n".join(part for part in parts if part)
+        f"{_navigation(view, summary, bool(losses))}\n" + "\n".join(part for part in parts if part)
         + f"\n</main>\n<footer><p class=\"note\">Written by andon{_version()} from the recording "
         f"alone. {_zone(summary)} Nothing on this page is loaded from elsewhere.</p></footer>\n"
         f"<script>{script}</script>\n</body>\n</html>\n"
@@ -110,9 +112,10 @@ def _tiles(summary: Summary) -> str:
     ) + "</dl>"
 
 
-def _navigation(view: View, summary: Summary) -> str:
+def _navigation(view: View, summary: Summary, losses: bool) -> str:
     links = [("failures", "Failures")] if summary.warned is not None else []
-    links += [("timeline", "Timeline"), ("machines", "Machines and alerts")]
+    links += [("timeline", "Timeline")] + [("losses", "Where the time went")] * losses
+    links.append(("machines", "Machines and alerts"))
     if summary.unjudged or summary.data_note():
         links.append(("unjudged", "Not judged, and why"))
     links.append(("reading", "How to read this page"))

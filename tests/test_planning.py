@@ -1,0 +1,122 @@
+"""The calendar beside a running monitor, the feed of losses, and the report's section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomaly.config import parse
+from anomaly.ledger import HEADINGS
+from anomaly.monitor import Monitor
+from anomaly.registry import Registry
+from streams import settings as settings_module
+from streams.calendar_settings import CalendarSettings
+from streams.errors import SettingsError
+from streams.losses_feed import LossesFeed
+from streams.planning import Planning
+from streams.report.collector import ReportCollector
+from streams.report.page import page
+from tests.test_production import batch, cut, shift
+
+CALENDAR = """
+[[shift]]
+name = "all"
+start = "00:00"
+end = "00:00"
+weekdays = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+breaks = ["03:00-03:30"]
+[[stop]]
+kind = "maintenance"
+start = 2023-11-15T12:00:00
+end = 2023-11-15T13:00:00
+"""  # START is 2023-11-14 22:13:20 UTC
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> CalendarSettings:
+    path = tmp_path / "plan.toml"
+    path.write_text(CALENDAR)
+    return CalendarSettings(str(path))
+
+
+def run(settings: CalendarSettings, edges: list[int]) -> Monitor:
+    registry = Registry()
+    monitor = Monitor(parse({"detectors": ["level"]}), registry)
+    times, rows = shift(1, 700)
+    silent = (times < 17_000) | (times > 19_500)  # switched off over the break, from 02:56 to 03:38
+    planning = Planning(settings)
+    for part in cut(batch(registry, {"press": (times[silent], rows[silent])}), edges):
+        planning.keep(monitor, part)
+        monitor.process(part)
+    return monitor
+
+
+def test_planned_time_is_booked_as_such_live_however_the_stream_is_cut(
+    planned: CalendarSettings
+) -> None:
+    whole = run(planned, [])
+    told = whole.statement(0)
+    assert told is not None
+    booked = dict(zip(HEADINGS, (told.total.booked_ns / 1e9).tolist(), strict=True))
+    assert booked["planned"] == 1800.0
+    assert booked["no_data"] > 0.0
+    unplanned = run(CalendarSettings(), []).statement(0)
+    assert unplanned is not None
+    assert int(unplanned.total.booked_ns[HEADINGS.index("planned")]) == 0
+    for edges in ([3], [500, 501, 1200], [1111, 2222]):
+        pieces = run(planned, edges)
+        for name, array in whole.state()["accounts"].items():
+            assert array.tobytes() == pieces.state()["accounts"][name].tobytes()
+
+
+def test_the_next_planned_stop_is_known(planned: CalendarSettings) -> None:
+    monitor = run(planned, [])
+    noon = 1_700_049_600 * 10**9
+    assert monitor.shop.plan.seconds_to_stop(0, noon - 3600 * 10**9) == 3600.0
+    assert np.isnan(monitor.shop.plan.seconds_to_stop(0, noon))
+
+
+def test_the_feed_tells_what_was_lost_and_only_where_it_is_known() -> None:
+    told: dict[str, dict[str, float]] = {}
+
+    class Taker:
+        def take_losses(self, asset: str, seconds: dict[str, float]) -> None:
+            told[asset] = seconds
+
+    registry = Registry()
+    monitor = Monitor(parse({"detectors": ["level"]}), registry)
+    readings = batch(registry, {"press": shift(1, 300), "saw": shift(2, 300)})
+    monitor.process(readings)
+    LossesFeed(Taker()).tell(monitor, [0, 1])
+    assert set(told) == {"press", "saw"}
+    assert told["press"]["micro_stop"] > 60.0
+    assert "planned" not in told["press"]
+
+
+def test_the_report_shows_where_the_time_went() -> None:
+    registry = Registry()
+    monitor = Monitor(parse({"detectors": ["level"]}), registry)
+    collector = ReportCollector(registry, 1.0, (), "a press")
+    collector.collect(monitor.process(batch(registry, {"<press>": shift(1, 300)})), monitor)
+    text = page(collector)
+    assert "Where the time went" in text
+    assert "micro-stops" in text
+    assert "&lt;press&gt;" in text
+    assert "<press>" not in text
+
+
+@pytest.mark.parametrize("text, words", [
+    ('[calendar]\nfile = "plan.xlsx"\n', "calendar.file"),
+    ('[calendar]\nfiel = "plan.toml"\n', "did you mean 'file'"),
+    ("[losses]\nbudget_share = 2.0\n", "losses.budget_share"),
+    ('[losses]\nparts_sensr = "items"\n', "did you mean 'parts_sensor'"),
+    ('[losses.inefficiency]\nshift = "much"\n', "losses.inefficiency.shift"),
+])
+def test_lint_names_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "andon.toml"
+    path.write_text(text)
+    assert any(words in finding for finding in settings_module.findings(path, {}))
+    with pytest.raises(SettingsError):
+        settings_module.load(path, {}, {})
