@@ -124,6 +124,11 @@ class AssetBoard:
             if not self.slots["present"][slot]:
                 self.views.pop(slot, None)
 
+    def held_by(self, partition: int) -> list[str]:
+        """Names of the partition's assets."""
+        lane = self.lanes.get(partition)
+        return [] if lane is None else [self.names[s] for s in lane.slot[: lane.assets].tolist()]
+
     def open(self, partition: int, monitor: Monitor) -> None:
         """A partition was taken over: show its assets before their next rows come."""
         lane = self._lane(partition, monitor)

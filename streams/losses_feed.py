@@ -26,6 +26,19 @@ class TakesLosses(Protocol):
     def take_losses(self, asset: str, seconds: dict[str, float]) -> None:
         """Seconds that an asset has lost so far, by heading."""
 
+    def take_shift(self, asset: str, shift: ShiftLosses) -> None:
+        """The same of the present shift alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftLosses:
+    """What an asset has lost in one shift; ``oee`` is 0..1, NaN where it cannot be told."""
+
+    start_ns: int
+    end_ns: int
+    seconds: dict[str, float]
+    oee: float
+
 
 @dataclass(slots=True)
 class LossesFeed:
@@ -45,7 +58,11 @@ class LossesFeed:
             told = monitor.statement(a)
             if told is not None:
                 self._told_ns[a] = now_ns
-                self.taker.take_losses(monitor.registry.assets[a], lost_seconds(told.total))
+                name = monitor.registry.assets[a]
+                self.taker.take_losses(name, lost_seconds(told.total))
+                for start_ns, end_ns, account in told.shifts[-1:]:
+                    self.taker.take_shift(name, ShiftLosses(
+                        start_ns, end_ns, lost_seconds(account), account.oee))
 
 
 def lost_seconds(account: ledger.Account) -> dict[str, float]:

@@ -27,6 +27,7 @@ from streams.alarm_performance import FLOOD_LIMIT, AlarmNumbers, AlarmRecord
 from streams.asset_board import CONDITIONS, TRUSTED, AssetBoard, Records
 from streams.codec import Batch
 from streams.exposition import Labels, family
+from streams.losses_feed import ShiftLosses
 from streams.metric_families import STAGE_BOUNDS_SECONDS, TOTALS, Progress, Service
 from streams.metrics_settings import MetricsSettings
 
@@ -58,7 +59,7 @@ class Picture:
     names: list[str]
     alerts: list[Alert]
     numbers: AlarmNumbers
-    losses: dict[tuple[str, str], float]
+    losses: dict[str, ShiftLosses]
     newest_ns: int
 
 
@@ -91,6 +92,7 @@ class Telemetry:
         self._alarms = AlarmRecord(flood_limit)
         self._fired: Counter[tuple[str, str]] = Counter()
         self._losses: dict[tuple[str, str], float] = {}
+        self._shifts: dict[str, ShiftLosses] = {}
         self._left_ns: dict[int, int] = {}  # slot -> until when its sensors stay in view
         self._in_view: dict[int, None] = {}  # slots, the most important first
         self._view_until_ns = 0
@@ -151,6 +153,9 @@ class Telemetry:
         if self.page is not None:
             self.page.drop(partition)
         with self._lock:
+            gone = set(self._board.held_by(partition))
+            self._losses = {k: v for k, v in self._losses.items() if k[0] not in gone}
+            self._shifts = {k: v for k, v in self._shifts.items() if k not in gone}
             self._board.drop(partition)
             self._alarms.drop(partition)
 
@@ -159,6 +164,11 @@ class Telemetry:
         with self._lock:
             for heading, value in seconds.items():
                 self._losses[asset, heading] = value
+
+    def take_shift(self, asset: str, shift: ShiftLosses) -> None:
+        """What an asset has lost in the present shift; for the page."""
+        with self._lock:
+            self._shifts[asset] = shift
 
     def spent(self, stage: str, seconds: float) -> None:
         """A stage (``batch``, ``decode``, ``process``, ``commit``, …) took so long this time."""
@@ -209,7 +219,7 @@ class Telemetry:
         with self._lock:
             return Picture(
                 self._board.copy(), list(self._board.names), self._sorted_open(),
-                self._alarms.numbers(), dict(self._losses),
+                self._alarms.numbers(), dict(self._shifts),
                 max((lane.newest_ns for lane in self._board.lanes.values()), default=0))
 
     def render(self) -> bytes:

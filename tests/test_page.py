@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from streams import front
 from streams.commands import Command
 from streams.errors import UsageError
 from streams.health import Status
+from streams.losses_feed import ShiftLosses
 from streams.metrics_settings import MetricsSettings
 from streams.page import record as page_record
 from streams.page.board import Board, sentences
@@ -176,15 +178,24 @@ def test_what_people_said_is_shown_until_the_data_have_passed_it() -> None:
         assert made.picture()["cases"][0]["shelved"] == 0.0
 
 
-def test_losses_are_told_as_they_are_taken_and_none_are_made_up() -> None:
+def test_losses_of_the_shift_are_told_and_none_are_made_up() -> None:
     with hall() as made:
         made.step(5)
         assert made.picture()["losses"] == []
-        made.telemetry.take_losses("saw", {"slow": 61.04})
-        made.telemetry.take_losses("oven", {"slow": 1.0, "micro_stop": 100.0})
+        made.telemetry.take_shift("saw", ShiftLosses(10**9, 2 * 10**9, {"slow": 61.04}, math.nan))
+        made.telemetry.take_shift("oven", ShiftLosses(
+            10**9, 2 * 10**9, {"slow": 1.0, "micro_stop": 100.0}, 0.8))
+        shift = {"start": 1.0, "end": 2.0}
         assert made.picture()["losses"] == [
-            {"asset": "oven", "seconds": {"slow": 1.0, "micro_stop": 100.0}},
-            {"asset": "saw", "seconds": {"slow": 61.0}}]
+            {"asset": "oven", "oee": 0.8, "seconds": {"slow": 1.0, "micro_stop": 100.0}} | shift,
+            {"asset": "saw", "oee": None, "seconds": {"slow": 61.0}} | shift]
+        made.telemetry.take_losses("saw", {"slow": 61.04})
+        assert b'andon_loss_seconds_total{asset="saw",heading="slow"} 61.04' in (
+            made.telemetry.render())
+        made.telemetry.drop(0)  # another worker's from here on: never told twice
+        assert made.picture()["losses"] == []
+        time.sleep(0.25)
+        assert b"andon_loss_seconds_total{" not in made.telemetry.render()
 
 
 def test_lamps_are_in_natural_order_and_the_cap_leaves_out_the_quiet_ones(

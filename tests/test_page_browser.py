@@ -16,6 +16,7 @@ import pytest
 
 from streams import verdicts
 from streams.commands import Command
+from streams.losses_feed import ShiftLosses
 from tests import browser
 from tests.browser import Window
 from tests.test_page import Hall, hall
@@ -163,7 +164,9 @@ def test_nothing_overflows_and_no_rule_of_access_is_broken(
     """axe-core's rules for WCAG 2.2 AA, on a wall and a phone, light and dark."""
     from axe_playwright_python.sync_playwright import Axe
 
-    made.telemetry.take_losses("saw", {"slow": 610.0, "micro_stop": 42.0})
+    made.telemetry.take_shift("saw", ShiftLosses(
+        made.line.time_ns, made.line.time_ns + 8 * 3600 * 10**9,
+        {"slow": 610.0, "micro_stop": 42.0}, 0.85))
     made.step(40, lift=30.0)
     window = Window(opened, made.url, width, height, dark)
     page = window.page

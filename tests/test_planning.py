@@ -14,7 +14,7 @@ from anomaly.registry import Registry
 from streams import settings as settings_module
 from streams.calendar_settings import CalendarSettings
 from streams.errors import SettingsError
-from streams.losses_feed import LossesFeed
+from streams.losses_feed import LossesFeed, ShiftLosses
 from streams.planning import Planning
 from streams.report.collector import ReportCollector
 from streams.report.page import page
@@ -80,10 +80,14 @@ def test_the_next_planned_stop_is_known(planned: CalendarSettings) -> None:
 
 def test_the_feed_tells_what_was_lost_and_only_where_it_is_known() -> None:
     told: dict[str, dict[str, float]] = {}
+    shifts: dict[str, ShiftLosses] = {}
 
     class Taker:
         def take_losses(self, asset: str, seconds: dict[str, float]) -> None:
             told[asset] = seconds
+
+        def take_shift(self, asset: str, shift: ShiftLosses) -> None:
+            shifts[asset] = shift
 
     registry = Registry()
     monitor = Monitor(parse({"detectors": ["level"]}), registry)
@@ -93,6 +97,10 @@ def test_the_feed_tells_what_was_lost_and_only_where_it_is_known() -> None:
     assert set(told) == {"press", "saw"}
     assert told["press"]["micro_stop"] > 60.0
     assert "planned" not in told["press"]
+    assert set(shifts) == {"press", "saw"}
+    assert shifts["press"].start_ns < monitor.newest_ns(0) <= shifts["press"].end_ns
+    assert 0 < shifts["press"].oee < 1
+    assert shifts["press"].seconds["micro_stop"] <= told["press"]["micro_stop"]
 
 
 def test_the_report_shows_where_the_time_went() -> None:

@@ -18,6 +18,7 @@ from anomaly import explain
 from anomaly.batches import Alert
 from streams.asset_board import CONDITIONS
 from streams.health import Status
+from streams.losses_feed import ShiftLosses
 from streams.page.record import PageRecord, Standing
 from streams.telemetry import Picture, Telemetry
 
@@ -177,13 +178,14 @@ def _shelf(standing: Standing, asset: str, now_ns: int) -> float | None:
     return until / 1e9 if until > now_ns else None
 
 
-def _losses(seconds: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
-    """Lost seconds by machine, the greatest loss first; empty = nobody keeps a ledger."""
-    by_asset: dict[str, dict[str, float]] = {}
-    for (asset, heading), value in seconds.items():
-        by_asset.setdefault(asset, {})[heading] = round(value, 1)
-    return [{"asset": asset, "seconds": found} for asset, found in
-            sorted(by_asset.items(), key=lambda item: (-sum(item[1].values()), item[0]))]
+def _losses(shifts: Mapping[str, ShiftLosses]) -> list[dict[str, Any]]:
+    """Losses of each machine's present shift, the greatest first; empty = no sensor tells them."""
+    ranked = sorted(shifts.items(), key=lambda item: (-sum(item[1].seconds.values()), item[0]))
+    return [{
+        "asset": asset, "start": shift.start_ns / 1e9, "end": shift.end_ns / 1e9,
+        "oee": _finite(shift.oee),
+        "seconds": {heading: round(value, 1) for heading, value in shift.seconds.items()},
+    } for asset, shift in ranked[:LAMP_LIMIT]]
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:

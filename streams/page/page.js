@@ -221,17 +221,21 @@ function Ended({ one, board, words, language }) {
 
 function Losses({ board, words, language }) {
   const headings = HEADINGS[language] ?? HEADINGS.en;
-  const named = [...new Set(board.losses.flatMap((row) => Object.keys(row.seconds)))];
-  const sum = (seconds) => named.reduce((all, h) => all + (seconds[h] ?? 0), 0);
-  const most = Math.max(1, ...board.losses.map((row) => sum(row.seconds)));
-  return html`<section class="losses" aria-labelledby="losses"><h2 id="losses">${words.losses}</h2>
-    ${board.losses.length === 0 ? html`<p class="muted">${words.no_losses}</p>` : html`
+  const sum = (row) => Object.values(row.seconds).reduce((all, one) => all + one, 0);
+  const named = [...new Set(board.losses.flatMap((row) => Object.keys(row.seconds)))]
+    .filter((h) => board.losses.some((row) => row.seconds[h] > 0));
+  const most = Math.max(1, ...board.losses.map(sum));
+  const first = board.losses[0];
+  return html`<section class="losses" aria-labelledby="losses"><h2 id="losses">${words.losses}
+      ${first && html` <small>${filled(words.shift, { from: clock(first.start), to: clock(first.end) })}</small>`}</h2>
+    ${!first ? html`<p class="muted">${words.no_losses}</p>` : html`
     <div class="wide" tabindex="0" role="group" aria-labelledby="losses"><table><thead><tr><th scope="col">${words.machine}</th>
-      ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}
-      <th scope="col">${words.total}</th></tr></thead>
+      <th scope="col">OEE</th><th scope="col">${words.total}</th>
+      ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}</tr></thead>
       <tbody>${board.losses.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
-        ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}
-        <td class="total"><progress max=${most} value=${sum(row.seconds)} aria-hidden="true"></progress> ${minutes(sum(row.seconds))}</td></tr>`)}
+        <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
+        <td class="total"><meter max=${most} value=${sum(row)} aria-hidden="true"></meter> ${minutes(sum(row))}</td>
+        ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}</tr>`)}
       </tbody></table></div>`}</section>`;
 }
 

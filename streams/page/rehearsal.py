@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from anomaly.batches import Outcome
 from anomaly.monitor import Monitor
@@ -21,6 +22,7 @@ from streams.codec import Batch
 from streams.commands import Command
 from streams.errors import OutputError, StreamsError
 from streams.health import Status
+from streams.losses_feed import LossesFeed
 from streams.metrics_settings import MetricsSettings
 from streams.page.board import Board
 from streams.page.desk import Desk
@@ -75,6 +77,7 @@ class Rehearsal:
         self._telemetry = Telemetry(
             MetricsSettings(), monitor.config.budget_per_week, monitor.config.alert.flood_limit,
             page=record)
+        self._feed = LossesFeed(self._telemetry)
         language = monitor.config.language
         board = Board(self._telemetry, record, self._status, language)
         shown = pages(board, Desk(self._give), language, needs_login=False)
@@ -97,6 +100,7 @@ class Rehearsal:
             verdicts.take(self._memory, alert)
         open_alerts.keep(self._memory, outcome.alerts)
         self._telemetry.observe(0, outcome, monitor)
+        self._feed.tell(monitor, np.unique(batch.readings.asset).tolist())
         self.apply()
 
     def apply(self) -> None:

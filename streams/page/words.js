@@ -4,12 +4,12 @@ export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", zh: "�
 
 export const WORDS = {
   en: {
-    title: "andon", line: "The line", cases: "Open cases", over: "Over", losses: "Losses",
+    title: "andon", line: "The line", cases: "Open cases", over: "Over", losses: "Losses of the shift", shift: "{from} to {to}",
     skip: "Skip to the open cases", language: "Language", your_name: "Your name",
     no_cases: "Nothing needs attention.", no_over: "Nothing since this page's service started.",
     no_machines: "No machine has sent anything yet.",
-    no_losses: "No losses are booked: nobody told the service what running, stopped and planned " +
-      "look like here ([production] in the settings).",
+    no_losses: "No losses are booked: no sensor tells states, parts or cycles, or none was named " +
+      "as one that does.",
     high: "Alarm", medium: "Warning", low: "Notice", sensor: "Sensor fault", warming: "Warming up",
     learning: "Learning", trusted: "In order", blind: "Blind",
     acknowledged: "acknowledged", shelved: "shelved until {time}", shelved_once: "shelved until it is over", more: "{n} more are not shown",
@@ -28,12 +28,12 @@ export const WORDS = {
     episode: "alert", machine: "Machine", total: "Total", lamp: "{asset}: {state}",
   },
   de: {
-    title: "andon", line: "Die Linie", cases: "Offene Fälle", over: "Vorbei", losses: "Verluste",
+    title: "andon", line: "Die Linie", cases: "Offene Fälle", over: "Vorbei", losses: "Verluste der Schicht", shift: "{from} bis {to}",
     skip: "Zu den offenen Fällen", language: "Sprache", your_name: "Ihr Name",
     no_cases: "Nichts verlangt Aufmerksamkeit.", no_over: "Nichts, seit der Dienst dieser Seite läuft.",
     no_machines: "Noch hat keine Maschine etwas gesendet.",
-    no_losses: "Es werden keine Verluste gebucht: Dem Dienst wurde nicht gesagt, woran hier Lauf, " +
-      "Stillstand und Planpause zu erkennen sind ([production] in den Einstellungen).",
+    no_losses: "Es werden keine Verluste gebucht: Kein Sensor meldet Zustände, Teile oder Takte, " +
+      "oder keiner wurde als solcher benannt.",
     high: "Alarm", medium: "Warnung", low: "Hinweis", sensor: "Sensor defekt", warming: "Wärmt auf",
     learning: "Lernt", trusted: "In Ordnung", blind: "Blind",
     acknowledged: "quittiert", shelved: "zurückgestellt bis {time}", shelved_once: "zurückgestellt, bis es vorbei ist", more: "{n} weitere sind nicht gezeigt",
@@ -52,12 +52,12 @@ export const WORDS = {
     episode: "Alarm", machine: "Maschine", total: "Summe", lamp: "{asset}: {state}",
   },
   es: {
-    title: "andon", line: "La línea", cases: "Casos abiertos", over: "Terminados", losses: "Pérdidas",
+    title: "andon", line: "La línea", cases: "Casos abiertos", over: "Terminados", losses: "Pérdidas del turno", shift: "{from} a {to}",
     skip: "Ir a los casos abiertos", language: "Idioma", your_name: "Su nombre",
     no_cases: "Nada requiere atención.", no_over: "Nada desde que arrancó el servicio de esta página.",
     no_machines: "Ninguna máquina ha enviado nada todavía.",
-    no_losses: "No se anotan pérdidas: nadie ha dicho al servicio cómo se reconocen aquí la marcha, " +
-      "la parada y lo planificado ([production] en la configuración).",
+    no_losses: "No se anotan pérdidas: ningún sensor indica estados, piezas o ciclos, " +
+      "o ninguno se ha nombrado como tal.",
     high: "Alarma", medium: "Aviso", low: "Nota", sensor: "Sensor averiado", warming: "Calentando",
     learning: "Aprendiendo", trusted: "En orden", blind: "Ciego",
     acknowledged: "reconocido", shelved: "aplazado hasta {time}", shelved_once: "aplazado hasta que termine", more: "{n} más no se muestran",
@@ -76,11 +76,11 @@ export const WORDS = {
     episode: "alerta", machine: "Máquina", total: "Total", lamp: "{asset}: {state}",
   },
   zh: {
-    title: "andon", line: "产线", cases: "未结案例", over: "已结束", losses: "损失",
+    title: "andon", line: "产线", cases: "未结案例", over: "已结束", losses: "本班次损失", shift: "{from} 至 {to}",
     skip: "跳到未结案例", language: "语言", your_name: "您的姓名",
     no_cases: "没有需要关注的情况。", no_over: "自本页服务启动以来没有。",
     no_machines: "还没有机器发送数据。",
-    no_losses: "没有记录损失:尚未在设置的 [production] 中说明此处运行、停机和计划停机的判断方式。",
+    no_losses: "没有记录损失:没有传感器报告状态、产量或节拍,或尚未指定。",
     high: "警报", medium: "警告", low: "提示", sensor: "传感器故障", warming: "预热中",
     learning: "学习中", trusted: "正常", blind: "无法判断",
     acknowledged: "已确认", shelved: "搁置至 {time}", shelved_once: "搁置至其结束", more: "另有 {n} 项未显示",
@@ -103,23 +103,19 @@ export const WORDS = {
 // The ledger's headings; one that is not here is shown as it is named.
 export const HEADINGS = {
   en: {
-    planned: "planned", breakdown: "breakdown", micro_stop: "micro-stops", stop: "stops", slow: "slow cycles",
-    starved: "starved", blocked: "blocked", no_data: "no data", reject: "rejects", changeover: "changeover",
-    unknown: "unknown", idle: "idle", held: "held", setup: "setup",
+    slow: "slow cycles", micro_stop: "micro-stops", stop: "stops", starved: "starved",
+    blocked: "blocked", changeover: "changeover", rejects: "rejects",
   },
   de: {
-    planned: "geplant", breakdown: "Störung", micro_stop: "Kurzstopps", stop: "Stillstand", slow: "langsame Takte",
-    starved: "wartet auf Teile", blocked: "blockiert", no_data: "keine Daten", reject: "Ausschuss", changeover: "Umrüsten",
-    unknown: "unbekannt", idle: "Leerlauf", held: "angehalten", setup: "Einrichten",
+    slow: "langsame Takte", micro_stop: "Kurzstopps", stop: "Stillstand", starved: "wartet auf Teile",
+    blocked: "blockiert", changeover: "Umrüsten", rejects: "Ausschuss",
   },
   es: {
-    planned: "planificado", breakdown: "avería", micro_stop: "microparadas", stop: "paradas", slow: "ciclos lentos",
-    starved: "sin piezas", blocked: "bloqueada", no_data: "sin datos", reject: "rechazos", changeover: "cambio",
-    unknown: "desconocido", idle: "en vacío", held: "retenida", setup: "preparación",
+    slow: "ciclos lentos", micro_stop: "microparadas", stop: "paradas", starved: "sin piezas",
+    blocked: "bloqueada", changeover: "cambio", rejects: "rechazos",
   },
   zh: {
-    planned: "计划内", breakdown: "故障", micro_stop: "短暂停机", stop: "停机", slow: "慢节拍",
-    starved: "缺料", blocked: "堵料", no_data: "无数据", reject: "废品", changeover: "换型",
-    unknown: "未知", idle: "空转", held: "保持", setup: "调试",
+    slow: "慢节拍", micro_stop: "短暂停机", stop: "停机", starved: "缺料",
+    blocked: "堵料", changeover: "换型", rejects: "废品",
   },
 };
