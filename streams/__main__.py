@@ -18,6 +18,7 @@ from types import FrameType
 
 from streams import live_cli
 from streams.errors import (
+    EXIT_CONFIG,
     EXIT_FINDING,
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -100,13 +101,13 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _guarded(command: Command, parsed: argparse.Namespace) -> int:
     """Run the command; the engine's own errors become lines too."""
-    from anomaly.errors import AnomalyError
+    from anomaly.errors import AnomalyError, StateError
 
     try:
         return command.run(parsed)
     except AnomalyError as error:
         print(f"andon: {error}", file=sys.stderr)
-        return EXIT_FINDING
+        return EXIT_CONFIG if isinstance(error, StateError) else EXIT_FINDING
     except BrokenPipeError:
         raise
     except OSError as error:  # a full or vanished disk in the middle of the work
@@ -250,7 +251,7 @@ COMMANDS = {
     "lint": Command("check settings without connecting to anything",
                     _lint_arguments, _lint),
     "run": Command("watch a Kafka topic and raise alerts, exactly once",
-                   live_cli.add_run_arguments, live_cli.run),
+                   live_cli.add_service_arguments, live_cli.run),
     "dry-run": Command("connect to Kafka and say what would be read",
                        live_cli.add_run_arguments, live_cli.dry_run),
     "inspect": Command("say what the live service's state holds, trusted or blind",

@@ -86,6 +86,11 @@ class DirectoryCheckpoint:
             raise error
         return None
 
+    def partitions(self) -> list[int]:
+        """The partitions of which there are snapshots."""
+        found = (_NAME.match(path.name) for path in self.directory.iterdir())
+        return sorted({int(match.group(1)) for match in found if match})
+
     def _snapshots(self, partition: int) -> list[tuple[int, Path]]:
         """(number, path) of the partition's snapshots, oldest first."""
         found = []
@@ -108,8 +113,13 @@ def write_durably(path: Path, data: bytes) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    fsync_directory(path.parent)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in it durable, not only what they stand for."""
+    opened = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(directory)  # the new name itself
+        os.fsync(opened)
     finally:
-        os.close(directory)
+        os.close(opened)

@@ -1,4 +1,4 @@
-"""``andon inspect``: what is in a state topic — which assets, trusted or blind, and how big.
+"""``andon inspect``: what a state topic or snapshot holds — assets, trusted or blind, how big.
 
 Reads only. The same words as the report use: the condition of every asset and sensor, and why.
 """
@@ -6,11 +6,14 @@ Reads only. The same words as the report use: the condition of every asset and s
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 
+from anomaly.monitor import Monitor
 from streams import kafka_state
+from streams.checkpoint import DirectoryCheckpoint
 from streams.commands import Entry, ledger
 from streams.errors import EXIT_OK, UsageError
 from streams.kafka_settings import client_options
@@ -58,16 +61,45 @@ def inspect(settings: Settings, asset: str, stdout: TextIO) -> int:
         if found.checkpoint is not None:
             counts = ", ".join(f"{v} {k}" for k, v in found.checkpoint.counts.items() if v)
             stdout.write(f"  messages: {counts}\n")
-        conditions = found.monitor.conditions()
-        if asset:
-            for c in conditions:
-                if c.asset == asset:
-                    stdout.write(f"  {c.sensor or c.asset}: {c.state} {c.detail}".rstrip() + "\n")
-            continue
-        states = Counter(c.state for c in conditions if not c.sensor)
-        if states:
-            stdout.write("  assets: " + ", ".join(f"{n} {s}" for s, n in states.items()) + "\n")
+        _tell(found.monitor, asset, stdout)
     return EXIT_OK
+
+
+def inspect_directory(settings: Settings, directory: Path, asset: str, stdout: TextIO) -> int:
+    """The same of snapshots in a directory.
+
+    Raises
+    ------
+    UsageError
+        There are none.
+    """
+    kept = DirectoryCheckpoint(directory) if directory.is_dir() else None
+    partitions = kept.partitions() if kept is not None else []
+    if kept is None or not partitions:
+        raise UsageError(f"--state {directory}: holds no snapshots")
+    for partition in partitions:
+        found = kept.load(partition, settings.monitor)
+        assert found is not None
+        monitor, position = found
+        size = sum(path.stat().st_size for path in directory.glob(f"partition-{partition}-*.npz"))
+        stdout.write(
+            f"partition {partition}: state after {position.get('offset', position)}; "
+            f"{len(monitor.registry.assets)} assets, {monitor.registry.tag_count} tags, "
+            f"{size} bytes in snapshots\n")
+        _tell(monitor, asset, stdout)
+    return EXIT_OK
+
+
+def _tell(monitor: Monitor, asset: str, stdout: TextIO) -> None:
+    conditions = monitor.conditions()
+    if asset:
+        for c in conditions:
+            if c.asset == asset:
+                stdout.write(f"  {c.sensor or c.asset}: {c.state} {c.detail}".rstrip() + "\n")
+        return
+    states = Counter(c.state for c in conditions if not c.sensor)
+    if states:
+        stdout.write("  assets: " + ", ".join(f"{n} {s}" for s, n in states.items()) + "\n")
 
 
 def show_ledger(settings: Settings, stdout: TextIO) -> int:

@@ -125,6 +125,22 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesSettings:
+    """Where committed alerts are written as lines of files, too, if anywhere."""
+
+    directory: str = ""
+    """Empty = no files. ``alerts.jsonl`` holds CloudEvents in their JSON format."""
+    letters: bool = True
+    """``dead-letters.jsonl`` and ``late.jsonl`` as well, with the original bytes in base64."""
+    limit_bytes: int = 100 << 20
+    """A longer file is moved aside; five of each are kept."""
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes < 4096:
+            raise ValueError("limit_bytes: must be at least 4096")
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaRegistrySettings:
     """Where schemas of Avro, Protobuf and JSON Schema messages are fetched, if anywhere."""
 

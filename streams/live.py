@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from streams import commands, front
+from streams import commands, front, local
 from streams import settings as settings_module
 from streams.commands import Command, CommandReader
 from streams.errors import EXIT_OK, UsageError
+from streams.file_outbox import FileOutbox
 from streams.front import Front
 from streams.health import Status
 from streams.kafka_settings import client_options
 from streams.kafka_source import KafkaSource, patiently, prepare_topics
+from streams.local import LocalOptions
 from streams.outbox import Outbox
 from streams.service import SystemClock
 from streams.settings import Settings
@@ -50,6 +52,8 @@ class RunOptions:
     bootstrap: str | None = None
     topic: str | None = None
     group: str | None = None
+    local: LocalOptions | None = None
+    """Read a file instead of a topic."""
 
     def load(self) -> Settings:
         """Settings of all origins; flags win.
@@ -75,8 +79,10 @@ def run(options: RunOptions, stderr: TextIO) -> int:
         What cannot be used or was taken over; an operating error of the broker is waited out.
     """
     settings = options.load()
-    connection = client_options(settings.kafka)
     say = _sayer(stderr)
+    if options.local is not None:
+        return _run_locally(settings, options.local, say)
+    connection = client_options(settings.kafka)
     quiet_libraries()
     wishes, status = Wishes(), Status()
     catch_signals(wishes, say)
@@ -91,6 +97,13 @@ def run(options: RunOptions, stderr: TextIO) -> int:
         status.move("connecting", ready=False)
         _serve(options, settings, connection, wishes, status, say, shown)
     say("stopped; everything is committed")
+    return EXIT_OK
+
+
+def _run_locally(settings: Settings, given: LocalOptions, say: Callable[[str], None]) -> int:
+    wishes = Wishes()
+    catch_signals(wishes, say)
+    local.run(settings, given, lambda: wishes.stop, say)
     return EXIT_OK
 
 
@@ -210,6 +223,8 @@ def _serve(
     say(f"reading {kafka.topic} ({count} partitions) as group {kafka.group}")
     reader = CommandReader(connection, kafka, say)
     outbox = Outbox(connection, kafka, settings.webhook, say) if settings.webhook.url else None
+    files = (FileOutbox(connection, kafka, settings.files, say)
+             if settings.files.directory else None)
     worker = Worker(
         settings, connection,
         lambda: patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer"),
@@ -226,6 +241,8 @@ def _serve(
         reader.close()
         if outbox is not None:
             outbox.close()
+        if files is not None:
+            files.close()
 
 
 def _watch(watched: Watched, wishes: Wishes, done: threading.Event) -> None:

@@ -22,11 +22,28 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", metavar="NAME", help="consumer group and name of the state")
 
 
+def add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``run``."""
+    add_run_arguments(parser)
+    parser.add_argument("--input", metavar="FILE",
+                        help="read messages from a file, one a line, instead of a topic; - = stdin")
+    parser.add_argument("--out", type=Path, default=Path("andon-run"), metavar="DIR",
+                        help="with --input: where alerts and state go (default andon-run)")
+    parser.add_argument("--follow", action="store_true",
+                        help="with --input: wait for more at the end of the file")
+
+
 def run(parsed: argparse.Namespace) -> int:
     """``andon run``."""
-    from streams import live
+    from dataclasses import replace
 
-    return live.run(_options(parsed), sys.stderr)
+    from streams import live, local
+
+    options = _options(parsed)
+    if parsed.input:
+        given = local.LocalOptions(parsed.input, parsed.out, parsed.follow)
+        options = replace(options, local=given)
+    return live.run(options, sys.stderr)
 
 
 def dry_run(parsed: argparse.Namespace) -> int:
@@ -40,13 +57,18 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``inspect``."""
     add_run_arguments(parser)
     parser.add_argument("--asset", default="", metavar="NAME", help="every sensor of this asset")
+    parser.add_argument("--state", type=Path, metavar="DIR",
+                        help="snapshots in a directory (run --input: OUT/state), not a topic")
 
 
 def inspect(parsed: argparse.Namespace) -> int:
     """``andon inspect``."""
     from streams import inspection
 
-    return inspection.inspect(_options(parsed).load(), parsed.asset, sys.stdout)
+    settings = _options(parsed).load()
+    if parsed.state is not None:
+        return inspection.inspect_directory(settings, parsed.state, parsed.asset, sys.stdout)
+    return inspection.inspect(settings, parsed.asset, sys.stdout)
 
 
 def add_ledger_arguments(parser: argparse.ArgumentParser) -> None:

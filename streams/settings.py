@@ -22,6 +22,7 @@ from typing import Any
 from streams.calendar_settings import CalendarSettings
 from streams.errors import SettingsError
 from streams.kafka_settings import (
+    FilesSettings,
     HealthSettings,
     KafkaSettings,
     SchemaRegistrySettings,
@@ -105,7 +106,7 @@ TABLES: dict[str, Any] = {
     "webhook": WebhookSettings, "health": HealthSettings, "metrics": MetricsSettings,
     "alertmanager": AlertmanagerSettings, "page": PageSettings,
     "schema_registry": SchemaRegistrySettings,
-    "calendar": CalendarSettings,
+    "calendar": CalendarSettings, "files": FilesSettings,
 }
 
 
@@ -121,6 +122,7 @@ class Settings:
     health: HealthSettings = field(default_factory=HealthSettings)
     schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
     calendar: CalendarSettings = field(default_factory=CalendarSettings)
+    files: FilesSettings = field(default_factory=FilesSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     alertmanager: AlertmanagerSettings = field(default_factory=AlertmanagerSettings)
     page: PageSettings = field(default_factory=PageSettings)
