@@ -27,7 +27,8 @@ def scores(warm_up: np.ndarray, rows: np.ndarray, config: Config) -> tuple[np.nd
         return score, evidence
     count = min(config.rows, len(warm_up))
     chosen = sorted({int(k * (len(warm_up) - 1) / max(count - 1, 1)) for k in range(count)})
-    remembered = [[0.0 if math.isnan(v) else v for v in every[k, known].tolist()] for k in chosen]
+    kept = np.nan_to_num(every, nan=0.0).astype(np.float32)
+    remembered = [kept[k, known].tolist() for k in chosen]
     width = 2 * bandwidth(remembered)
     for i, z in enumerate(z_scores(warm_up, rows, config.clip_limit)[:, known].tolist()):
         there = [c for c, v in enumerate(z) if not math.isnan(v)]
