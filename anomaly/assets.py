@@ -184,8 +184,11 @@ class _Parts:
         packed = np.zeros((index.size, blocks * BLOCK_BYTES), np.uint8)
         for component, name, start, row in self.places[kind]:
             rows = _rows(state[component][name])
-            if row and len(rows):  # else the component has no state yet
+            there = index < len(rows)  # some arrays are of the first tags only, or of none yet
+            if row and there.all():
                 packed[:, start:start + row] = rows[index]
+            elif row and there.any():
+                packed[there, start:start + row] = rows[index[there]]
         return packed.view(np.uint64).reshape(index.size, blocks, _WORDS)
 
     def scatter(self, state: Any, kind: str, index: Int64, packed: Words) -> None:
@@ -193,8 +196,9 @@ class _Parts:
         text = packed.reshape(index.size, -1).view(np.uint8)
         for component, name, start, row in self.places[kind]:
             rows = _rows(state[component][name])
-            if row and len(rows):
-                rows[index] = text[:, start:start + row]
+            there = index < len(rows)
+            if row and there.any():
+                rows[index[there]] = text[there, start:start + row]
 
 
 def _rows(array: np.ndarray[Any, Any]) -> npt.NDArray[np.uint8]:

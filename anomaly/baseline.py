@@ -72,3 +72,4 @@ class Baseline:
             self.shape >= 0 and len(tags) <= maxima.SENSOR_LIMIT
         )
         asset["ready"][a] = 1
+        room.forget_warm_up(state, a, tags)

@@ -73,6 +73,9 @@ class MonitorConfig:
     """Fewest rows that can carry a reference at all, however early a warm-up is ended."""
     reference_rows_limit: int = 8192
     """Most warm-up rows kept for the frozen reference; bounds memory per tag at 64 KB."""
+    memory_limit_megabytes: float = 4096.0
+    """Most memory of one partition's state: the first sensors are watched in full (62 KB), later
+    ones lightly (2 KB), see ``memory_plan``."""
     waiting_readings_limit: int = 256
     """With ``quality.lateness_seconds``: most readings of an asset that wait for late ones. At one
     more the oldest goes on early; 25 bytes each."""
@@ -98,6 +101,8 @@ class MonitorConfig:
             "warm_up_rows", f"must be at least minimum_warm_up_rows ({self.minimum_warm_up_rows})",
         )
         _require(self.reference_rows_limit >= 64, "reference_rows_limit", "must be at least 64")
+        _require(1 <= self.memory_limit_megabytes <= 1e9, "memory_limit_megabytes",
+                 "must be 1 to 1e9")
         _require(1 <= self.waiting_readings_limit <= 65_536, "waiting_readings_limit",
                  "must be 1 to 65536")
         _require(self.language in LANGUAGES, "language", f"must be one of {', '.join(LANGUAGES)}")

@@ -27,6 +27,7 @@ from anomaly import (
     calibration,
     intake,
     maxima,
+    memory_plan,
     production,
     quality,
     reference,
@@ -104,6 +105,7 @@ class Monitor:
         self._sensors = sensors.known(config, registry)
         self.shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week)
+        self.plan = memory_plan.plan(config)
         self._state: dict[str, State] = {}
         self._make_room()
 
@@ -262,12 +264,7 @@ class Monitor:
         Derived arrays are left out: whoever writes into these calls :meth:`derive` when done.
         """
         self._make_room()
-        derived = {room.key(bound): bound.derived for bound in self._detectors}
-        return {
-            component: {name: array for name, array in state.items()
-                        if name not in derived.get(component, ())}
-            for component, state in self._state.items()
-        }
+        return room.written(self._state, self._detectors)
 
     def derive(self, tags: Int64) -> None:
         """Make what follows from the other arrays of some tags, after these were written."""
@@ -491,7 +488,8 @@ class Monitor:
         self._tags = room.capacity(self._tags, tags)
         self._state = room.grown(self._state, room.allocate(
             config, self.shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
-            self._assets, self._tags, self._new_warm_up, self._reference_rows))
+            self._assets, self._tags, self._new_warm_up, self._reference_rows,
+            self.plan.full_tags))
 
 
 def _take(rows: RowBatch, index: Int64) -> RowBatch:

@@ -1,15 +1,19 @@
 """Room for the monitor's state: every component of a size, and growth that changes no bit.
 
 Part of the composition, like ``intake``: which components there are is written here, what they do
-in ``monitor``. No algorithm.
+in ``monitor``. No algorithm. Memory that holds zeros only is none: fresh arrays are pages that the
+system gives when they are written, growing passes over what is zero, and the warm-up's buffers go
+back, page by page, when they have been read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mmap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from anomaly import (
     alerts,
@@ -23,10 +27,17 @@ from anomaly import (
     reorder,
     windows,
 )
+from anomaly.batches import Int64
 from anomaly.config import MonitorConfig
 from anomaly.detectors import State
 from anomaly.errors import StateError
 
+#: What only the warm-up needs: zeros, and no memory, once an asset's reference stands.
+WARM_UP = (("reference", "asset_time"), ("reference", "tag_rows"), ("warm_up", "asset_score"))
+#: What only assets of several operating modes need: zeros, and no memory, of all others.
+MODES = (("regimes", "asset_mode"), ("regimes", "tag_mode"))
+#: Growing looks at so many bytes at a time.
+CHUNK_BYTES = 1 << 16
 
 def key(bound: Any) -> str:
     """The component's name of a detector."""
@@ -43,12 +54,13 @@ def capacity(have: int, need: int) -> int:
 
 def allocate(
     config: MonitorConfig, losses: production.Config, told: bool, detectors: Mapping[Any, Any],
-    assets: int, tags: int, warm_up_rows: int, reference_rows: int,
+    assets: int, tags: int, warm_up_rows: int, reference_rows: int, full_tags: int,
 ) -> dict[str, State]:
     """Fresh state of every component.
 
     ``detectors`` maps each bound detector to its configuration; ``told``: some asset's production
-    is told, else its components stay empty.
+    is told, else its components stay empty; ``full_tags``: tags below this number get every
+    detector, the others those that are not ``partial``.
     """
     fresh = {
         "quality": quality.allocate(config.quality, assets, tags),
@@ -65,15 +77,28 @@ def allocate(
     if intake.reorders(config):
         fresh["reorder"] = reorder.allocate(config.reorder, assets, tags)
     for bound, detector_config in detectors.items():
-        fresh[key(bound)] = bound.allocate(detector_config, assets, tags)
+        fresh[key(bound)] = bound.allocate(
+            detector_config, assets, min(tags, full_tags) if bound.partial else tags)
+    for component, name in WARM_UP:
+        fresh[component][name] = _pages(fresh[component][name])
     return fresh
 
 
-def grown(old: Mapping[str, State], fresh: dict[str, State]) -> dict[str, State]:
-    """``fresh`` with everything that was there in its place."""
+def written(state: Mapping[str, State], detectors: Sequence[Any]) -> dict[str, State]:
+    """The state without what follows from the rest of it."""
+    derived = {key(bound): bound.derived for bound in detectors}
+    return {
+        component: {name: array for name, array in arrays.items()
+                    if name not in derived.get(component, ())}
+        for component, arrays in state.items()
+    }
+
+
+def grown(old: dict[str, State], fresh: dict[str, State]) -> dict[str, State]:
+    """``fresh`` with everything that was there in its place; ``old`` is emptied on the way."""
     for component, arrays in old.items():
-        for name, array in arrays.items():
-            fresh[component][name][: len(array)] = array
+        for name in list(arrays):
+            place(fresh[component][name], arrays.pop(name))
     return fresh
 
 
@@ -92,4 +117,62 @@ def put(ours: Mapping[str, State], theirs: Mapping[str, State]) -> None:
                 given.shape[1:] != array.shape[1:] or len(given) > len(array)
             ):
                 raise StateError(f"{component}/{name} is absent or has another shape or dtype")
-            array[: len(given)] = given
+            place(array, given)
+
+
+def place(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
+    """Copy rows to the head of a fresh array; where both hold only zeros it is not even touched."""
+    if not source.size:
+        return
+    step = max(1, CHUNK_BYTES * len(source) // source.nbytes)
+    for first in range(0, len(source), step):
+        rows = source[first : first + step]
+        if _any(rows) or _any(target[first : first + len(rows)]):
+            target[first : first + len(rows)] = rows
+
+
+def _any(rows: npt.NDArray[Any]) -> bool:
+    return bool(np.ascontiguousarray(rows).view(np.uint8).any())
+
+
+def forget_warm_up(state: Mapping[str, State], asset: int, tags: Int64) -> None:
+    """Set the asset's warm-up buffers to zero and give their memory back."""
+    for component, name in WARM_UP:
+        array = state[component][name]
+        own = np.array([asset]) if name.startswith("asset") else np.sort(tags)
+        array[own] = 0
+        for part in np.split(own, np.flatnonzero(np.diff(own) > 1) + 1):
+            if part.size:
+                _give_back(array, int(part[0]), int(part[-1]) + 1)
+
+
+def _pages(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Zeros of the array's shape on pages of their own, which can be given back."""
+    if not array.nbytes or not hasattr(mmap, "MAP_PRIVATE"):
+        return array
+    memory = mmap.mmap(-1, array.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)
+
+
+def _give_back(array: npt.NDArray[Any], first: int, end: int) -> None:
+    """Return the pages of rows ``first`` … ``end − 1`` that hold only zeros to the system."""
+    memory = _memory(array)
+    if memory is None or not hasattr(memory, "madvise"):
+        return
+    row = array.nbytes // len(array)
+    start = first * row // mmap.PAGESIZE * mmap.PAGESIZE
+    stop = min(-(-end * row // mmap.PAGESIZE) * mmap.PAGESIZE, len(memory))
+    text = np.frombuffer(memory, np.uint8)
+    if text[start : first * row].any():
+        start += mmap.PAGESIZE
+    if text[end * row : stop].any():
+        stop -= mmap.PAGESIZE
+    if start < stop:
+        memory.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
+
+def _memory(array: npt.NDArray[Any]) -> mmap.mmap | None:
+    base: Any = array
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    return base if isinstance(base, mmap.mmap) else None

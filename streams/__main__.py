@@ -204,14 +204,17 @@ def _lint_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _lint(parsed: argparse.Namespace) -> int:
-    from streams.settings import findings
+    from streams.settings import findings, load
 
     found = findings(parsed.config)
     for finding in found:
         print(finding)
     if found:
         return EXIT_FINDING
+    from anomaly import memory_plan
+
     print(f"{parsed.config}: no findings")
+    print(memory_plan.plan(load(parsed.config).monitor).sentence())
     return EXIT_OK
 
 

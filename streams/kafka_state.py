@@ -27,7 +27,7 @@ import zstandard
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from anomaly import assets
+from anomaly import assets, memory_plan
 from anomaly.config import MonitorConfig
 from anomaly.errors import StateError
 from anomaly.monitor import Monitor
@@ -220,7 +220,7 @@ def restored(
         Written by a newer program, by another layout, or damaged.
     """
     started = time.monotonic()
-    registry = Registry(asset_limit, tag_limit)
+    registry = Registry(asset_limit, min(tag_limit, memory_plan.plan(config).tag_limit))
     monitor = Monitor(config, registry)
     position = _decoded(latest.get(_POSITION), Position)
     checkpoint = _decoded(latest.get(_CHECKPOINT), Checkpoint)

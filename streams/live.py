@@ -78,6 +78,8 @@ def run(options: RunOptions, stderr: TextIO) -> int:
     StreamsError, AnomalyError
         What cannot be used or was taken over; an operating error of the broker is waited out.
     """
+    from anomaly import memory_plan
+
     settings = options.load()
     say = _sayer(stderr)
     if options.local is not None:
@@ -92,6 +94,7 @@ def run(options: RunOptions, stderr: TextIO) -> int:
         commands.send(connection, settings.kafka, command)
 
     with front.opened(settings, status, give, say) as shown:
+        say(memory_plan.plan(settings.monitor).sentence())
         status.move("compiling kernels", ready=False)
         warm(settings)
         status.move("connecting", ready=False)
@@ -112,6 +115,7 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
+    from anomaly import memory_plan
     from anomaly.registry import Registry
     from streams.lane import decoder_of, schema_reader
 
@@ -153,6 +157,7 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
                  f"{registry.tag_count} tags\n")
     for reason, count in sorted(dead.items()):
         stdout.write(f"would be dead letters: {count} ({reason})\n")
+    stdout.write(f"{memory_plan.plan(settings.monitor).sentence()}\n")
     stdout.write(f"alerts would go to {kafka.alerts_topic}, the state to "
                  f"{kafka.state_topic_name}\n")
     return EXIT_OK

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from anomaly import memory_plan
 from anomaly.config import parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
@@ -94,7 +95,7 @@ class _Session:
     ) -> None:
         self.options = options
         self.recordings = recordings
-        self.registry = Registry()
+        self.registry = Registry(tag_limit=memory_plan.plan(settings.monitor).tag_limit)
         self.monitor = Monitor(settings.monitor, self.registry)
         self.planning = Planning(settings.calendar)
         self.rejections = Rejections(settings.replay.rejected_sample)
@@ -138,6 +139,8 @@ class _Session:
             f"Understood as {'; '.join([*_description(self.recordings[0]), *self._notes()])}.",
             *summary.lines(),
         ]
+        if self.registry.tag_count > self.monitor.plan.full_tags:
+            found.append(f"{self.monitor.plan.sentence(self.registry.tag_count).capitalize()}.")
         if summary.warned is not None and summary.warned.outside:
             found.append(f"{len(summary.warned.outside)} of the failures given are of an asset or "
                          "a time that the recording lacks, and were not judged.")

@@ -29,6 +29,8 @@ The contract of the functions
     Of a module with large state: names of ``tag`` arrays that follow from the others, and the
     kernel that makes them again for ``tags int64[k]``. They are not written down; what is made
     again is to the bit what the stream had made, so a restart changes nothing.
+``PARTIAL = True``
+    May be allocated for fewer tags than there are: sensors beyond get no opinion.
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ class Detector:
     fit: Any | None
     derived: tuple[str, ...]
     rebuild: Any | None
+    partial: bool
 
 
 def detector(
@@ -97,6 +100,7 @@ def detector(
         fit=getattr(module, "fit", None),
         derived=getattr(module, "DERIVED", ()),
         rebuild=getattr(module, "rebuild", None),
+        partial=getattr(module, "PARTIAL", False),
     )
 
 
@@ -156,8 +160,11 @@ def run_again(
         np.zeros(count, np.int64), rows, np.full(count, np.inf), score, evidence,
     )
     for name, array in own.items():
-        state[name][asset if name.startswith("asset") else tags] = (
-            array[0] if name.startswith("asset") else array[:width])
+        if name.startswith("asset"):
+            state[name][asset] = array[0]
+        else:
+            there = tags < len(state[name])  # a partial detector has the first tags only
+            state[name][tags[there]] = array[:width][there]
     return score
 
 

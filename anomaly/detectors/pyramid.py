@@ -71,6 +71,8 @@ from anomaly.numerics import advances, clip, learns
 VERSION = 2
 #: Arrays that :func:`rebuild` makes from the others: no part of what is written down.
 DERIVED = ("tag_sigma", "tag_apart")
+#: By far the largest state: where memory is short, later sensors go without.
+PARTIAL = True
 
 #: Share of the long-run variance that softens the normalisation by a window's own deviation.
 SOFTENING = 0.01
