@@ -87,7 +87,7 @@ class Transactions:
             transactional_id=transactional_id, acks="all", linger_ms=2, batch_size=262_144,
             compression_type=None, retry_backoff_ms=20, max_request_size=1 << 20,
             transaction_timeout_ms=round(timeout_seconds * 1000),
-            delivery_timeout_ms=120_000, **options,
+            delivery_timeout_ms=120_000, metadata_max_age_ms=15_000, **options,
         )
         try:
             self._producer.init_transactions()
@@ -131,7 +131,7 @@ class Transactions:
             raise FencedError(
                 f"{self.transactional_id} was fenced: another worker holds its partitions"
             ) from error
-        except KafkaError as error:
+        except (KafkaError, AssertionError) as error:  # the latter: a partition not known yet
             self._abort()
             raise AbortedError(f"transaction aborted: {error}") from error
         self.commits += 1

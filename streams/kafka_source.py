@@ -31,6 +31,8 @@ from kafka.errors import (
 from streams.errors import SettingsError, StreamsError
 from streams.kafka_settings import KafkaSettings
 
+#: How soon new partitions of the input are noticed.
+METADATA_MS = 15_000
 #: Pauses between tries of a start: from the first to the last, each jittered by half.
 RETRY_SECONDS = (0.5, 30.0)
 
@@ -95,9 +97,10 @@ class KafkaSource:
         self._consumer = KafkaConsumer(
             group_id=kafka.group, group_instance_id=kafka.worker or None,
             enable_auto_commit=False, isolation_level="read_committed",
-            auto_offset_reset=kafka.start, session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(100, session_ms // 5), max_poll_interval_ms=300_000,
-            max_poll_records=kafka.poll_messages, fetch_max_bytes=16 << 20,
+            auto_offset_reset="earliest", metadata_max_age_ms=METADATA_MS,
+            session_timeout_ms=session_ms, heartbeat_interval_ms=max(100, session_ms // 5),
+            max_poll_interval_ms=300_000, max_poll_records=kafka.poll_messages,
+            fetch_max_bytes=16 << 20,
             max_partition_fetch_bytes=max(2 << 20, kafka.message_limit_bytes + 4096),
             fetch_max_wait_ms=100, allow_auto_create_topics=False, retry_backoff_ms=50,
             partition_assignment_strategy=[CooperativeStickyAssignor()],
@@ -275,6 +278,9 @@ class _Heard(logging.Handler):
 def prepare_topics(options: Mapping[str, Any], kafka: KafkaSettings) -> int:
     """Check the input and our own topics, create what may be created; returns the partitions.
 
+    An input that got more partitions has its state topic widened: assets whose key now belongs to
+    another partition are learned anew there.
+
     Raises
     ------
     TopicError
@@ -303,7 +309,11 @@ def prepare_topics(options: Mapping[str, Any], kafka: KafkaSettings) -> int:
             if name not in counts:
                 parts = 1 if name == kafka.commands_topic else count
                 _create(admin, kafka, name, parts, settings)
-        _check_state_topic(admin, kafka, counts.get(kafka.state_topic_name, count), count)
+        have = counts.get(kafka.state_topic_name, count)
+        if have < count and kafka.create_topics:  # the input was widened
+            admin.create_partitions({kafka.state_topic_name: count})
+            have = count
+        _check_state_topic(admin, kafka, have, count)
         return count
     finally:
         admin.close()

@@ -30,7 +30,7 @@ from streams.kafka_sink import (
     transactional_id,
     transactional_prefix,
 )
-from streams.kafka_source import KafkaSource, TopicError, patiently
+from streams.kafka_source import KafkaSource, TopicError, patiently, prepare_topics
 from streams.lane import Lane, decoder_of, schema_reader
 from streams.planning import Planning
 from streams.schema_formats import SchemaReader
@@ -64,6 +64,8 @@ class Totals:
     """What a worker has done since it started; for probes and metrics."""
 
     messages: int = 0
+    messages_lost: int = 0
+    """Deleted by the broker before they were read."""
     alerts: int = 0
     commits: int = 0
     aborts: int = 0
@@ -102,6 +104,7 @@ class Worker:
     _transactions: Transactions | None = None
     _committed_at: float = 0.0
     _member_at: float = 0.0
+    _state_partitions: int = 0
     _complained_at: float = -math.inf
     _schemas: SchemaReader | None = None
     _paused: set[int] = field(default_factory=set)
@@ -123,11 +126,8 @@ class Worker:
         StreamsError, AnomalyError
             State or topics that cannot be used.
         """
-        kafka = self.settings.kafka
-        name = transactional_id(kafka.group, kafka.worker)
-        self._transactions = patiently(
-            lambda: Transactions(self.options, name, kafka.transaction_seconds),
-            self.say, lambda: self.wishes.stop, "transactions")
+        self._open_transactions()
+        assert self._transactions is not None
         self._committed_at = self.clock.seconds()
         try:
             self._join()
@@ -140,6 +140,17 @@ class Worker:
             self._transactions.close()
             if self._source is not None:
                 self._source.close()
+
+    def _open_transactions(self) -> None:
+        """A fresh transactional producer; one of the same name that is still about is fenced."""
+        kafka = self.settings.kafka
+        name = transactional_id(kafka.group, kafka.worker)
+        if self._transactions is not None:
+            name = self._transactions.transactional_id
+            self._transactions.close()
+        self._transactions = patiently(
+            lambda: Transactions(self.options, name, kafka.transaction_seconds),
+            self.say, lambda: self.wishes.stop, "transactions")
 
     def _join(self) -> None:
         """Join the group with a fresh consumer; what was held is restored when it comes back."""
@@ -206,6 +217,8 @@ class Worker:
             lane.gap = gap
             self.source.seek(partition, lane.position)
             return
+        if gap[1] > gap[0]:
+            self._notice_loss(partition, *gap)
         try:
             lane.take(records)
         except RegistryError as error:
@@ -219,6 +232,19 @@ class Worker:
         self.totals.messages += len(records)
         for text in lane.news():
             self.say(f"partition {partition}: recognised {text}")
+
+    def _notice_loss(self, partition: int, position: int, offset: int) -> None:
+        """Say that messages were deleted before we read them; other holes are none of our business.
+
+        The broker forgets by its own rules (retention); going on with what is left is all there is
+        to do, but nobody shall believe that it was read.
+        """
+        first, _ = self.source.ends(partition)
+        lost = min(first, offset) - position
+        if lost > 0:
+            self.totals.messages_lost += lost
+            self.say(f"partition {partition}: {lost} messages from offset {position} on were "
+                     "deleted before they could be read (retention); going on after them")
 
     def _brake(self) -> None:
         """Fetch nothing for a partition that cannot go on: output stuck, or a schema to be had."""
@@ -333,6 +359,11 @@ class Worker:
     def _lane(self, partition: int) -> Lane:
         kafka, source, now = self.settings.kafka, self.source, self.clock.seconds()
         started = time.perf_counter()
+        if partition >= self._state_partitions:
+            known, self._state_partitions = (
+                self._state_partitions, prepare_topics(self.options, kafka))
+            if known:  # the topics grew under us, and a producer learns of that late
+                self._open_transactions()
         latest = kafka_state.read(
             dict(self.options), kafka.state_topic_name, partition,
             transactional_prefix(kafka.group))
@@ -353,6 +384,7 @@ class Worker:
                 f"{kafka.topic}-{partition} ends at {end}, before our position {start}: the topic "
                 "was made anew. Use another kafka.group (or kafka.state_topic) for it")
         if start < first:
+            self.totals.messages_lost += first - start
             self.say(f"partition {partition}: {first - start} messages after the checkpoint are "
                      "no longer kept and are lost to the state")
             start = first
