@@ -112,12 +112,24 @@ def sensor_alerts(
     return made
 
 
+def machine_alert(
+    voice: Voice, a: int, kind: str, onset_ns: int, time_ns: int, period_s: float,
+    blamed: tuple[Contribution, ...],
+) -> Alert:
+    """A firing alert of the machine, told once more: same kind and onset, so the same id."""
+    return _alert(voice, a, kind, "firing", onset_ns, time_ns, period_s, blamed)
+
+
 def loss_alerts(
-    voice: Voice, findings: Any, places: Int64, settings: production.Config
+    voice: Voice, produced: production.Produced | None, rows: RowBatch,
+    settings: production.Config,
 ) -> list[tuple[int, Alert]]:
     """Inefficiencies: kinds of their own, each with what it was, what it is and what it costs."""
-    made = []
-    for i, found in enumerate(findings):
+    made: list[tuple[int, Alert]] = []
+    if produced is None:
+        return made
+    places = np.searchsorted(rows.closed_at, produced.findings["row"])
+    for i, found in enumerate(produced.findings):
         a, kind = int(found["asset"]), production.LOSS_KINDS[found["kind"]]
         asset, onset = voice.registry.assets[a], int(found["since_ns"])
         state = "firing" if found["firing"] else "resolved"

@@ -56,6 +56,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "what.energy_per_part": "energy per part", "what.rejects": "rejects",
         "what.idle_energy": "power at rest", "what.rate_after_changeover": "rate after changeover",
         "what.bottleneck": "bottleneck",
+        "until": "Time left until {sensor} reaches {limit}: about {p50}, between {p10} and "
+                 "{p90}{stop}.",
         "stop_no": "; the next planned stop is in {stop}: it will not last",
         "stop_yes": "; the next planned stop is in {stop}: it should last",
         "stop_uncertain": "; the next planned stop is in {stop}: it may not last",
@@ -98,6 +100,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "what.energy_per_part": "Energie je Teil", "what.rejects": "Ausschuss",
         "what.idle_energy": "Leistung im Stillstand",
         "what.rate_after_changeover": "Takt nach dem Rüsten", "what.bottleneck": "Engpass",
+        "until": "Bis {sensor} {limit} erreicht, bleiben etwa {p50}, zwischen {p10} und "
+                 "{p90}{stop}.",
         "stop_no": "; der nächste geplante Halt ist in {stop}: so lange hält es nicht",
         "stop_yes": "; der nächste geplante Halt ist in {stop}: bis dahin sollte es halten",
         "stop_uncertain": "; der nächste geplante Halt ist in {stop}: vielleicht hält es nicht",
@@ -143,6 +147,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "what.idle_energy": "consumo en reposo",
         "what.rate_after_changeover": "ritmo tras el cambio",
         "what.bottleneck": "cuello de botella",
+        "until": "Hasta que {sensor} llegue a {limit} quedan unos {p50}, entre {p10} y "
+                 "{p90}{stop}.",
         "stop_no": "; la próxima parada prevista es en {stop}: no durará tanto",
         "stop_yes": "; la próxima parada prevista es en {stop}: debería durar",
         "stop_uncertain": "; la próxima parada prevista es en {stop}: puede que no dure",
@@ -182,6 +188,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "what.slow_cycle": "节拍", "what.micro_stops": "短停", "what.energy_per_part": "单件能耗",
         "what.rejects": "不合格", "what.idle_energy": "停机功率",
         "what.rate_after_changeover": "换产后速度", "what.bottleneck": "瓶颈",
+        "until": "{sensor} 到达 {limit} 还剩约 {p50},介于 {p10} 与 {p90} 之间{stop}。",
         "stop_no": ";下一次计划停机在 {stop} 后:撑不到那时",
         "stop_yes": ";下一次计划停机在 {stop} 后:应能撑到那时",
         "stop_uncertain": ";下一次计划停机在 {stop} 后:可能撑不到那时",
@@ -274,6 +281,21 @@ def loss_sentence(
     if cost:
         text += words["cost"].format(cost=cost)
     return text + end
+
+
+def outlook_sentence(
+    language: str, sensor: str, limit: float, time_left_seconds: tuple[float, float, float],
+    stop_seconds: float = math.nan, lasts: str = "",
+) -> str:
+    """How long until the limit, and whether that is beyond the next planned stop.
+
+    ``lasts`` is ``yes``, ``no`` or ``uncertain``; empty where no stop is planned.
+    """
+    words = _WORDS[language]
+    p10, p50, p90 = (span(s, language) for s in time_left_seconds)
+    stop = words[f"stop_{lasts}"].format(stop=span(stop_seconds, language)) if lasts else ""
+    return words["until"].format(
+        sensor=sensor, limit=quantity(limit), p10=p10, p50=p50, p90=p90, stop=stop)
 
 
 def _pair(value: float, other: float) -> str:

@@ -28,6 +28,7 @@ from anomaly import (
     intake,
     maxima,
     memory_plan,
+    outlook,
     production,
     quality,
     reference,
@@ -222,8 +223,8 @@ class Monitor:
         own = {
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
-            "alerts": alerts.VERSION, "maxima": maxima.VERSION, **production.VERSIONS,
-            "regimes": regimes.VERSION,
+            "alerts": alerts.VERSION, "maxima": maxima.VERSION, "outlook": outlook.VERSION,
+            "regimes": regimes.VERSION, **production.VERSIONS,
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
@@ -303,16 +304,14 @@ class Monitor:
         place = np.arange(m)
         while place.size:  # once, unless an asset proves to have too many operating modes
             place = self._judge_some(rows, place, judged, made)
+        made = outlook.attach(self.config, self._voice, self.shop, self._state,
+                              self.registry.table, rows, made)
         found = quality.run_watch(
-            self.config.quality, self._state["quality"], self.registry.table, seen
-        )
+            self.config.quality, self._state["quality"], self.registry.table, seen)
         made += announce.sensor_alerts(
             self._voice, self._state["alerts"]["tag"], seen, found, judged.may_fire
         )
-        if produced is not None:
-            places = np.searchsorted(rows.closed_at, produced.findings["row"])
-            made += announce.loss_alerts(
-                self._voice, produced.findings, places, self.shop.config)
+        made += announce.loss_alerts(self._voice, produced, rows, self.shop.config)
         made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
         return Outcome(rows, scores, tuple(alert for _, alert in made), reason)

@@ -20,6 +20,7 @@ from anomaly import (
     calibration,
     intake,
     maxima,
+    outlook,
     production,
     quality,
     reference,
@@ -72,6 +73,7 @@ def allocate(
         "maxima": maxima.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
         "regimes": regimes.allocate(config.regimes, assets, tags),
+        "outlook": outlook.allocate(assets, tags),
         **production.allocate(losses, assets if told else 0),
     }
     if intake.reorders(config):

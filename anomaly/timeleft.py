@@ -22,7 +22,7 @@ from anomaly.batches import Float64, Int64
 from anomaly.kernel import kernel
 
 #: Block means kept per signal; when they are full, neighbours are merged and blocks grow twofold.
-POINTS = 512
+POINTS = 128
 
 #: Fewer points than this are no history.
 FEWEST_POINTS = 16
@@ -41,6 +41,7 @@ _LEAST_SLOPE = 3.0  # a slope below so many standard errors is no trend
 _HISTORY = np.dtype([
     ("blocks", np.int64), ("length", np.int64),  # full blocks; rows per block
     ("count", np.int64), ("sum", np.float64),  # of the open block
+    ("latest", np.float64),
 ])
 
 
@@ -82,22 +83,28 @@ def follow(
 ) -> None:
     """Add values to histories: ``tag int64[n]``, ``value float64[n]``, NaN = none."""
     for i in range(tag.size):
-        if np.isnan(value[i]):
-            continue
-        own, points = tag_history[tag[i]], tag_points[tag[i]]
-        own["length"] = max(own["length"], 1)
-        own["count"] += 1
-        own["sum"] += value[i]
-        if own["count"] < own["length"]:
-            continue
-        points[own["blocks"]] = own["sum"] / own["count"]
-        own["blocks"] += 1
-        own["count"], own["sum"] = 0, 0.0
-        if own["blocks"] == points.size:
-            for k in range(points.size // 2):
-                points[k] = 0.5 * (points[2 * k] + points[2 * k + 1])
-            own["blocks"] = points.size // 2
-            own["length"] *= 2
+        add(tag_history[tag[i]], tag_points[tag[i]], value[i])
+
+
+@kernel
+def add(own: Any, points: Float64, value: float) -> None:
+    """Add one value to one history."""
+    if np.isnan(value):
+        return
+    own["length"] = max(own["length"], 1)
+    own["count"] += 1
+    own["sum"] += value
+    own["latest"] = value
+    if own["count"] < own["length"]:
+        return
+    points[own["blocks"]] = own["sum"] / own["count"]
+    own["blocks"] += 1
+    own["count"], own["sum"] = 0, 0.0
+    if own["blocks"] == points.size:
+        for k in range(points.size // 2):
+            points[k] = 0.5 * (points[2 * k] + points[2 * k + 1])
+        own["blocks"] = points.size // 2
+        own["length"] *= 2
 
 
 def history(state: dict[str, npt.NDArray[Any]], tag: int) -> tuple[Float64, int]:

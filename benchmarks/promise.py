@@ -194,8 +194,8 @@ def live(
     time_ns = np.repeat(np.arange(rows) * ROW_SECONDS * 10**9, sensors)
     outcome = monitor.process(reading_batch(
         np.zeros(column.size, np.int64), column, time_ns, x.ravel(), column == sensors - 1))
-    firing = [alert.kind for alert in outcome.alerts if alert.state == "firing"]
-    about_sensors = sum(kind in SENSOR_KINDS for kind in firing)
+    firing = {alert.id: alert.kind for alert in outcome.alerts if alert.state == "firing"}
+    about_sensors = sum(kind in SENSOR_KINDS for kind in firing.values())
     claim = np.maximum(alerts.CLAIM_ROWS, alerts.CLAIM_PER_ROW * np.arange(warm_up + 1, rows + 1))
     calibration = monitor.arrays()["calibration"]
     return Life(

@@ -13,11 +13,12 @@ from typing import Any
 from anomaly import alerts
 from anomaly.batches import Alert
 from anomaly.monitor import Monitor
+from anomaly.production import LOSS_KINDS
 
 #: Alerts of a partition whose leading sensor is remembered for feedback: weeks of them, at budget.
 TOLD_LIMIT = 500
 #: Kinds that the sensors' own watch raises; their rarity is not judged, so it cannot be raised.
-_OWN_KINDS = ("sensor_fault", "data_gap")
+_OWN_KINDS = ("sensor_fault", "data_gap", *LOSS_KINDS)
 
 Memory = MutableMapping[str, Any]
 

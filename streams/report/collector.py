@@ -358,6 +358,8 @@ class ReportCollector:
                 )
                 self.cases[alert.id] = case
                 return case
+            if alert.time_left_seconds is not None:  # told once more, with a forecast
+                case.time_left_seconds, case.sentence = alert.time_left_seconds, alert.sentence
             case.severity = max(case.severity, alert.severity, key=rank)
             case.return_period_seconds = float(
                 np.fmax(case.return_period_seconds, alert.return_period_seconds)
