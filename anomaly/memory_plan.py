@@ -70,7 +70,7 @@ def plan(config: MonitorConfig) -> Plan:
     rows = min(config.warm_up_rows, config.reference_rows_limit)
     losses = production.informed(config.losses, config.windows.cycle)
     sizes = room.allocate(config, losses, False, bound, 1, 1, config.warm_up_rows, rows, 1)
-    partial = {room.key(b) for b in bound if b.partial}
+    partial = {"outlook", *(room.key(b) for b in bound if b.partial)}
     tag = asset = warm = part = modes = 0
     for component, arrays in sizes.items():
         for name, array in arrays.items():

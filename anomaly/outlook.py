@@ -161,6 +161,8 @@ def _forecast(room: _Room, a: int, sensor: str) -> tuple[timeleft.TimeLeft, floa
     """Time left of a sensor and the limit it is counted to; None = nothing can be said."""
     reference = room.state["reference"]
     tag = int(room.table[a, room.voice.registry.sensors[a].index(sensor)])
+    if tag >= len(room.state["outlook"]["tag_history"]):
+        return None  # watched lightly (``memory_plan``)
     known, interval_s = reference["tag"][tag], float(reference["asset"]["interval_s"][a])
     points, length = timeleft.history(room.state["outlook"], tag)
     if known["ready"] != 1 or points.size < timeleft.FEWEST_POINTS or not interval_s > 0.0:
@@ -208,4 +210,6 @@ def follow(
             tag = table[asset[i], c] if c < table.shape[1] else -1
             if tag < 0:
                 break
+            if tag >= tag_history.size:
+                continue  # watched lightly (``memory_plan``)
             timeleft.add(tag_history[tag], tag_points[tag], x[i, c])

@@ -61,7 +61,7 @@ def allocate(
 
     ``detectors`` maps each bound detector to its configuration; ``told``: some asset's production
     is told, else its components stay empty; ``full_tags``: tags below this number get every
-    detector, the others those that are not ``partial``.
+    detector and an outlook, the others those detectors that are not ``partial``.
     """
     fresh = {
         "quality": quality.allocate(config.quality, assets, tags),
@@ -73,7 +73,7 @@ def allocate(
         "maxima": maxima.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
         "regimes": regimes.allocate(config.regimes, assets, tags),
-        "outlook": outlook.allocate(assets, tags),
+        "outlook": outlook.allocate(assets, min(tags, full_tags)),
         **production.allocate(losses, assets if told else 0),
     }
     if intake.reorders(config):
