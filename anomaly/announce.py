@@ -150,12 +150,13 @@ def loss_alerts(
 
 
 def conditions(
-    registry: Registry, reference: State, sensor_code: Int64, quiet: Float64, modes: State
+    registry: Registry, reference: State, sensor_code: Int64, quiet: Float64, modes: State,
+    counts: Bool,
 ) -> list[Condition]:
     """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS.
 
     ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer. ``modes``:
-    the state of ``regimes``.
+    the state of ``regimes``. ``counts bool[tags]``: sensors that only count, see ``production``.
     """
     found = []
     for a, name in enumerate(registry.assets):
@@ -167,6 +168,8 @@ def conditions(
         for c, sensor in enumerate(registry.sensors[a]):
             t = registry.table[a, c]
             state = _sensor_condition(asset, reference["tag"][t], CONDITIONS[sensor_code[t]])
+            if counts[t] and CONDITIONS[sensor_code[t]] not in ("never_seen", "stuck", "silent"):
+                state = condition[0], "only counts; booked, not judged"
             if modes["tag"]["setting"][t] and modes["asset"]["modes"][a] > 0 and (
                 state[0] == "trusted"
             ):

@@ -209,7 +209,7 @@ class Monitor:
         return announce.conditions(
             self.registry, self._state["reference"],
             self._state["quality"]["tag_watch"]["condition"], self._state["alerts"]["tag"]["quiet"],
-            self._state["regimes"],
+            self._state["regimes"], self.shop.counts(self.registry.tag_count),
         )
 
     def statement(self, asset: int) -> production.Statement | None:

@@ -315,6 +315,14 @@ class Stage:
         """Whether any asset's production is told."""
         return self.roles is not None and self.roles.any
 
+    def counts(self, tags: int) -> Bool:
+        """bool[tags]: sensors that only count; they are booked, and have no level to be judged."""
+        found = np.zeros(tags, np.bool_)
+        if self.roles is not None:
+            known = self.roles.counter[:tags]
+            found[: known.size] = known
+        return found
+
     def run(
         self, state: Mapping[str, State], table: Int64, ordered: Ordered
     ) -> Produced | None:

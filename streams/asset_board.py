@@ -224,7 +224,9 @@ class AssetBoard:
         valid = table >= 0
         tags = np.where(valid, table, 0)
         code = np.where(valid, sensor_codes(
-            asset, state["reference"]["tag"][tags], state["quality"]["tag_watch"]["condition"][tags]
+            asset, state["reference"]["tag"][tags],
+            state["quality"]["tag_watch"]["condition"][tags],
+            monitor.shop.counts(monitor.registry.tag_count)[tags],
         ), _UNKNOWN).astype(np.int8)
         lane.code[table[valid]] = code[valid]
         slot = lane.slot[assets]
@@ -245,11 +247,14 @@ def asset_codes(asset: Records) -> Int8:
         np.where(asset["rows"] < asset["muted"], LEARNING, TRUSTED)).astype(np.int8)
 
 
-def sensor_codes(asset: Records, tag: Records, watched: Int64) -> Int8:
-    """Condition of sensors ``[m, d]`` of m assets, as ``Monitor.conditions`` states it."""
+def sensor_codes(asset: Records, tag: Records, watched: Int64, counts: Bool) -> Int8:
+    """Condition of sensors ``[m, d]`` of m assets, as ``Monitor.conditions`` states it.
+
+    ``counts bool[m, d]``: sensors that only count, which have no reference and need none.
+    """
     mute = np.isin(watched, _MUTE)
     ready = (asset["ready"] == 1)[:, None]
-    useless: Bool = ready & ((tag["ready"] == 0) | (tag["constant"] == 1))
+    useless: Bool = ready & ~counts & ((tag["ready"] == 0) | (tag["constant"] == 1))
     learning = (asset["rows"] < asset["muted"])[:, None]
     usable = np.where(ready, np.where(learning, LEARNING, TRUSTED), WARMING)
     return np.where(mute | useless, BLIND, usable).astype(np.int8)

@@ -11,13 +11,14 @@ import time
 import numpy as np
 import pytest
 
+from anomaly import config
 from anomaly.batches import reading_batch
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import exposition, telemetry
 from streams.telemetry import Telemetry
 from tests import telemetry_stream
-from tests.telemetry_stream import ASSETS, SENSORS, WARM_UP_ROWS, Line
+from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, WARM_UP_ROWS, Line
 
 
 @pytest.fixture(autouse=True)
@@ -254,3 +255,23 @@ def test_a_scrape_waits_for_no_compiler_and_no_engine() -> None:
     done.set()
     scraper.join()
     assert slowest[0] < 1.0
+
+
+def test_a_sensor_that_only_counts_is_not_blind() -> None:
+    """It has no reference and needs none: the ledger books it."""
+    registry = Registry()
+    registry.columns(registry.asset("press"), ("power", "parts_count"))
+    monitor = Monitor(config.parse(ENGINE), registry)
+    rows = WARM_UP_ROWS + 400
+    value = np.random.default_rng(0).normal(5.0, 0.2, (rows, 2))
+    value[:, 1] = np.arange(rows) // 3
+    told = telemetry_stream.telemetry()
+    told.observe(0, monitor.process(reading_batch(
+        np.zeros(2 * rows, np.int64), np.tile([0, 1], rows),
+        np.repeat(1_700_000_000 * 10**9 + np.arange(rows) * 10**9, 2), value.ravel(),
+        np.tile([False, True], rows))), monitor)
+    found = seen(told)
+    assert found['andon_asset_blind_sensors{asset="press"}'] == 0
+    assert found['andon_sensors{condition="blind"}'] == 0
+    states = {c.sensor: (c.state, c.detail) for c in monitor.conditions()}
+    assert states["parts_count"] == (states[""][0], "only counts; booked, not judged")
