@@ -8,6 +8,8 @@ names the machine first and never a detector.
 from __future__ import annotations
 
 import math
+import re
+import string
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -296,6 +298,47 @@ def outlook_sentence(
     stop = words[f"stop_{lasts}"].format(stop=span(stop_seconds, language)) if lasts else ""
     return words["until"].format(
         sensor=sensor, limit=quantity(limit), p10=p10, p50=p50, p90=p90, stop=stop)
+
+
+def retold_loss(
+    text: str, kind: str, state: str, asset: str, since_ns: int, language: str, other: str
+) -> str | None:
+    """A sentence of :func:`loss_sentence` in another language, from the sentence alone.
+
+    What it cost is in no field of an alert, so the numbers are taken out of the sentence by its own
+    template; None where no template gives it.
+    """
+    words, wanted = _WORDS[language], _WORDS[other]
+    end, new_end = ("。" if one == "zh" else "." for one in (language, other))
+    if kind not in words or not text.endswith(end):
+        return None
+    name = "loss_over" if state == "resolved" else kind
+    pattern = _pattern(words[name], asset=asset, since=moment(since_ns))
+    if state != "resolved":
+        pattern += f"(?:{_pattern(words['cost'])})?"
+    found = re.fullmatch(pattern, text.removesuffix(end))
+    if found is None:
+        return None
+    fields = {key: value or "" for key, value in found.groupdict().items()} | {
+        "what": wanted[f"what.{kind}"]}
+    told = wanted[name].format(**fields)
+    if fields.get("cost"):
+        parts = re.fullmatch(_pattern(words["parts"]), fields["cost"])
+        cost = fields["cost"] if parts is None else wanted["parts"].format(n=parts["n"])
+        told += wanted["cost"].format(cost=cost)
+    return told + new_end
+
+
+def _pattern(template: str, **known: str) -> str:
+    """A regular expression for what a template gives; the same field twice is the same text."""
+    parts, seen = [], set()
+    for literal, field, _, _ in string.Formatter().parse(template):
+        parts.append(re.escape(literal))
+        if field is not None:
+            what = re.escape(known[field]) if field in known else ".*?"
+            parts.append(f"(?P={field})" if field in seen else f"(?P<{field}>{what})")
+            seen.add(field)
+    return "".join(parts)
 
 
 def _pair(value: float, other: float) -> str:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from anomaly import explain
 from anomaly.batches import Contribution
 from anomaly.explain import _WORDS, LANGUAGES, quantity, sentence, span
 
@@ -64,3 +65,22 @@ def test_the_end_of_a_gap_names_no_sensor(language: str) -> None:
     assert "press" in text
     assert "1970-01-01" in text
     assert "—" not in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind, expected, actual, cycle, unit", [
+    ("slow_cycle", 30.0, 31.3, 30.0, ""), ("rate_after_changeover", 30.0, 33.0, 30.0, ""),
+    ("micro_stops", 0.01, 0.05, 30.0, ""), ("rejects", 0.01, 0.05, 30.0, ""),
+    ("energy_per_part", 1.2, 1.5, 30.0, "kW"), ("energy_per_part", 1.2, 1.5, 30.0, ""),
+    ("idle_energy", 1.2, 1.5, 30.0, "kW"), ("bottleneck", 30.0, 31.0, 30.0, ""),
+])
+@pytest.mark.parametrize("state", ["firing", "resolved"])
+def test_a_loss_can_be_retold_from_its_sentence(
+    language: str, kind: str, expected: float, actual: float, cycle: float, unit: str, state: str,
+) -> None:
+    told = {one: explain.loss_sentence(one, kind, state, "saw: (2)", 10**18, expected, actual,
+                                       cycle, unit, before="press") for one in LANGUAGES}
+    for other in LANGUAGES:
+        assert explain.retold_loss(
+            told[language], kind, state, "saw: (2)", 10**18, language, other) == told[other]
+    assert explain.retold_loss("x.", kind, state, "saw", 10**18, language, "en") is None

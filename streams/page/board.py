@@ -16,6 +16,7 @@ import numpy as np
 
 from anomaly import explain
 from anomaly.batches import Alert
+from anomaly.production import LOSS_KINDS
 from streams.asset_board import CONDITIONS
 from streams.health import Status
 from streams.losses_feed import ShiftLosses
@@ -152,6 +153,10 @@ def sentences(alert: Alert, language: str) -> dict[str, str]:
     The alert knows all that its sentence was made from but a sensor fault's cause; that is the one
     that gives the very sentence again. One that no template gives stays as it is, everywhere.
     """
+    if alert.kind in LOSS_KINDS:
+        return {other: explain.retold_loss(
+            alert.sentence, alert.kind, alert.state, alert.asset, alert.onset_ns, language, other,
+        ) or alert.sentence for other in explain.LANGUAGES}
     gap = (alert.time_ns - alert.onset_ns) / 1e9
     for cause in _CAUSES:
         told = {}
