@@ -2,7 +2,7 @@
 
 import { html } from "./preact.js";
 
-const WIDTH = 360, HEIGHT = 130, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 22;
+const WIDTH = 360, HEIGHT = 130, LEFT = 52, RIGHT = 10, TOP = 10, BOTTOM = 22;
 
 export function Chart({ series, onset, end, words, clock }) {
   const { time, value, low, high, sensor } = series;

@@ -55,6 +55,10 @@ function Page() {
   const [notice, setNotice] = useState("");
   const words = WORDS[language] ?? WORDS.en;
   useEffect(() => { document.documentElement.lang = language; }, [language]);
+  useEffect(() => {
+    const timer = setTimeout(() => setNotice(""), 10_000);
+    return () => clearTimeout(timer);
+  }, [notice]);
   const news = useNews(board, language, words);
   const tell = async (kind, asset, more, what) => {
     try {
@@ -234,7 +238,7 @@ function Losses({ board, words, language }) {
       ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}</tr></thead>
       <tbody>${board.losses.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
         <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
-        <td class="total"><meter max=${most} value=${sum(row)} aria-hidden="true"></meter> ${minutes(sum(row))}</td>
+        <td class="total"><svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg> ${minutes(sum(row))}</td>
         ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}</tr>`)}
       </tbody></table></div>`}</section>`;
 }
