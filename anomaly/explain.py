@@ -329,13 +329,47 @@ def retold_loss(
     return told + new_end
 
 
+def retold_outlook(
+    text: str, time_left_seconds: tuple[float, float, float], language: str, other: str
+) -> str | None:
+    """A text of :func:`outlook_sentence` in another language; None where no template gives it."""
+    words, wanted = _WORDS[language], _WORDS[other]
+    ends = dict(zip(("p10", "p50", "p90"), time_left_seconds, strict=True))
+    found = re.fullmatch(_pattern(
+        words["until"], **{name: span(end, language) for name, end in ends.items()}), text)
+    if found is None:
+        return None
+    stop = ""
+    for name in ("stop_yes", "stop_no", "stop_uncertain"):
+        said = re.fullmatch(_pattern(words[name]), found["stop"])
+        if said is not None:
+            stop = wanted[name].format(stop=_retold_span(said["stop"], language, other))
+    if bool(stop) != bool(found["stop"]):
+        return None
+    return wanted["until"].format(
+        sensor=found["sensor"], limit=found["limit"], stop=stop,
+        **{name: span(end, other) for name, end in ends.items()})
+
+
+def _retold_span(text: str, language: str, other: str) -> str:
+    amount, _, unit = text.partition(" ")
+    units = _WORDS[language]["units"].split("|")
+    if unit not in units:
+        return _WORDS[other]["over"]
+    return f"{amount} {_WORDS[other]['units'].split('|')[units.index(unit)]}"
+
+
+#: Fields that stand beside one another with a blank only: a sensor may have blanks, a limit none.
+_FIELDS = {"sensor": ".+", "limit": r"\S+"}
+
+
 def _pattern(template: str, **known: str) -> str:
     """A regular expression for what a template gives; the same field twice is the same text."""
     parts, seen = [], set()
     for literal, field, _, _ in string.Formatter().parse(template):
         parts.append(re.escape(literal))
         if field is not None:
-            what = re.escape(known[field]) if field in known else ".*?"
+            what = re.escape(known[field]) if field in known else _FIELDS.get(field, ".*?")
             parts.append(f"(?P={field})" if field in seen else f"(?P<{field}>{what})")
             seen.add(field)
     return "".join(parts)

@@ -84,3 +84,15 @@ def test_a_loss_can_be_retold_from_its_sentence(
         assert explain.retold_loss(
             told[language], kind, state, "saw: (2)", 10**18, language, other) == told[other]
     assert explain.retold_loss("x.", kind, state, "saw", 10**18, language, "en") is None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("stop, lasts", [
+    (math.nan, ""), (7e4, "yes"), (7e4, "no"), (4e6, "uncertain"), (1e30, "yes")])
+def test_an_outlook_can_be_retold_from_its_text(language: str, stop: float, lasts: str) -> None:
+    left = (3_000.0, 90_000.0, 5e6)
+    told = {one: explain.outlook_sentence(one, "bearing: (2)", 71.25, left, stop, lasts)
+            for one in LANGUAGES}
+    for other in LANGUAGES:
+        assert explain.retold_outlook(told[language], left, language, other) == told[other]
+    assert explain.retold_outlook("soon", left, language, "en") is None

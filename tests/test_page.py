@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.client
 import importlib.util
@@ -119,6 +120,17 @@ def test_a_sentence_is_told_in_every_language(kind: str, state: str, cause: str)
     assert len(set(told.values())) == 4
     if cause:
         assert explain._WORDS["zh"][cause] in told["zh"]
+
+
+def test_an_outlook_is_told_in_every_language_too() -> None:
+    left = (3_000.0, 90_000.0, 5e6)
+    outlook = {one: explain.outlook_sentence(one, "power", 11.0, left, 7e4, "no")
+               for one in explain.LANGUAGES}
+    one = alert(time_left_seconds=left)
+    plain = sentences(one, "de")
+    told = sentences(dataclasses.replace(one, sentence=f"{one.sentence} {outlook['de']}"), "de")
+    for language, text in told.items():
+        assert text == f"{plain[language]} {outlook[language]}"
 
 
 def test_a_sentence_that_no_template_gives_stays_as_it_is() -> None:

@@ -157,22 +157,31 @@ def sentences(alert: Alert, language: str) -> dict[str, str]:
         return {other: explain.retold_loss(
             alert.sentence, alert.kind, alert.state, alert.asset, alert.onset_ns, language, other,
         ) or alert.sentence for other in explain.LANGUAGES}
-    gap = (alert.time_ns - alert.onset_ns) / 1e9
     for cause in _CAUSES:
-        told = {}
-        for other in (language, *explain.LANGUAGES):
-            try:
-                told[other] = explain.sentence(
-                    other, alert.kind, alert.state, alert.asset, alert.onset_ns,
-                    alert.return_period_seconds, alert.contributions, alert.time_left_seconds,
-                    cause, gap)
-            except KeyError:  # a kind with a sentence of its own making
-                break
-            if told[language] != alert.sentence:
-                break
-        if len(told) == len(explain.LANGUAGES):
-            return told
+        told = {other: _sentence(alert, cause, other) for other in (language, *explain.LANGUAGES)}
+        base = told[language]
+        if base is None or not alert.sentence.startswith(base):
+            continue
+        outlook = alert.sentence.removeprefix(base).strip()
+        if not outlook:
+            return {other: text or alert.sentence for other, text in told.items()}
+        if alert.time_left_seconds is not None:
+            found = {other: explain.retold_outlook(
+                outlook, alert.time_left_seconds, language, other) for other in told}
+            if None not in found.values():
+                return {other: f"{text} {found[other]}" for other, text in told.items()}
     return dict.fromkeys(explain.LANGUAGES, alert.sentence)
+
+
+def _sentence(alert: Alert, cause: str, language: str) -> str | None:
+    """What the template gives; None for a kind that has none."""
+    try:
+        return explain.sentence(
+            language, alert.kind, alert.state, alert.asset, alert.onset_ns,
+            alert.return_period_seconds, alert.contributions, None, cause,
+            (alert.time_ns - alert.onset_ns) / 1e9)
+    except KeyError:
+        return None
 
 
 def _shelf(standing: Standing, asset: str, now_ns: int) -> float | None:
