@@ -92,7 +92,8 @@ class Registry:
         for asset_name, sensor_names, numbers in zip(assets, sensors, tags, strict=True):
             index = self.asset(asset_name)
             for sensor_name, number in zip(sensor_names, numbers, strict=True):
-                self._table[index, self.column(index, sensor_name)] = number
+                column = self.column(index, sensor_name)  # first: it may put another table there
+                self._table[index, column] = number
 
     def _make_room(self, assets: int, columns: int) -> None:
         rows, width = self._table.shape

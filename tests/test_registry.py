@@ -48,3 +48,15 @@ def test_a_manifest_restores_everything() -> None:
     assert copy.to_manifest() == manifest
     assert copy.tag_count == registry.tag_count
     assert np.array_equal(copy.table, registry.table)
+
+
+def test_a_manifest_of_many_sensors_and_assets_comes_back() -> None:
+    written = Registry()
+    for a in range(20):
+        written.columns(written.asset(f"m{a}"), [f"s{c}" for c in range(a)])
+    read = Registry()
+    manifest = written.to_manifest()
+    read.load_manifest(manifest["assets"], manifest["sensors"], manifest["tags"])  # type: ignore[arg-type]
+    assert read.to_manifest() == manifest
+    for a in range(20):
+        assert (read.table[a, :a] == written.table[a, :a]).all()
