@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly import cycles, quality, reorder, windows
+from anomaly import quality, reorder, windows
 from anomaly.batches import Float64, Int8, Int64, Ordered, ReadingBatch, RowBatch
 from anomaly.config import MonitorConfig
 
@@ -26,7 +26,7 @@ def reorders(config: MonitorConfig) -> bool:
 
 
 def run(
-    config: MonitorConfig, state: State, table: Int64, roles: cycles.Roles, low: Float64,
+    config: MonitorConfig, state: State, table: Int64, roles: windows.Roles, low: Float64,
     high: Float64, readings: ReadingBatch,
 ) -> tuple[RowBatch, Int8, Ordered]:
     """The rows that closed, per reading an index into ``quality.REASONS``, and the readings.
@@ -40,7 +40,8 @@ def run(
             screened.base, screened.reason,
         ), screened.reason, Ordered(
             dataclasses.replace(readings, value=screened.value), screened.base, None)
-    if config.windows.row_seconds > 0 or config.windows.cycle.sensor:
+    close = config.windows
+    if close.row_seconds > 0 or close.cycle.sensor or close.frame.sensors:
         # There a wide row's last reading closes nothing, so what comes after it is not late.
         readings = dataclasses.replace(readings, closes=np.zeros(len(readings), np.bool_))
     released = reorder.run(
@@ -55,7 +56,7 @@ def run(
 
 
 def flush(
-    config: MonitorConfig, state: State, table: Int64, roles: cycles.Roles
+    config: MonitorConfig, state: State, table: Int64, roles: windows.Roles
 ) -> tuple[RowBatch, Ordered | None]:
     """End of the stream: what waits goes on, and what is open closes; ``closed_at`` is −1."""
     parts, ordered = [], None
@@ -72,7 +73,7 @@ def _ordered(released: reorder.Released) -> Ordered:
 
 
 def _in_order(
-    config: MonitorConfig, state: State, table: Int64, roles: cycles.Roles,
+    config: MonitorConfig, state: State, table: Int64, roles: windows.Roles,
     released: reorder.Released,
 ) -> tuple[RowBatch, Int8]:
     """Rows of what the buffer let go, closed by the arrivals that let it go, and refusals."""

@@ -1,10 +1,10 @@
-"""Readings to rows: the three ways to close a row, one code path after them.
+"""Readings to rows: the ways to close a row, one code path after them.
 
 *Every timestamp* (``row_seconds`` = 0): the readings of one asset at one time are a row. *Time
 windows*: the mean of every sensor over aligned windows of event time. *Cycles*: the machine's own
-rhythm (``cycles.py``). A row closes by the data's own time and nothing else: never by the end of a
-batch, never by a wall clock. No judgement of values here (``quality``), and no row is ever
-reopened. State holds no NaN.
+rhythm (``cycles.py``). *Frames* of vibration samples (``frames.py``). A row closes by the data's
+own time and nothing else: never by the end of a batch, never by a wall clock. No judgement of
+values here (``quality``), and no row is ever reopened. State holds no NaN.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly import cycles
+from anomaly import cycles, frames, vibration
 from anomaly.batches import Bool, Float64, Int8, Int64, ReadingBatch, RowBatch
 from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
@@ -31,6 +31,9 @@ DOUBTED, SAME, RESTARTED = -1, 0, 1
 
 _CELLS_LIMIT = 1 << 23  # output cells of one kernel call (64 MB); more rows take another call
 _NEVER = -(1 << 63)
+
+#: What the configured sensors are, found once among the registered names.
+Roles = cycles.Roles | frames.Roles
 
 State = dict[str, np.ndarray[Any, Any]]
 Records = npt.NDArray[np.void]
@@ -62,18 +65,24 @@ class Config:
     """Length of a time window; 0 = every timestamp of an asset is a row."""
     cycle: cycles.Config = field(default_factory=cycles.Config)
     """With ``cycle.sensor`` given, cycles close the rows and ``row_seconds`` must be 0."""
+    frame: vibration.Config = field(default_factory=vibration.Config)
+    """With ``frame.sensors`` given, frames of vibration samples close the rows, alone."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.row_seconds <= 366 * 86_400:
             raise ConfigError(f"row_seconds: must be 0 to 366 days, got {self.row_seconds}")
         if self.row_seconds > 0 and self.cycle.sensor:
             raise ConfigError("row_seconds: must be 0 where cycles close the rows (cycle.sensor)")
+        if self.frame.sensors and (self.row_seconds > 0 or self.cycle.sensor):
+            raise ConfigError("frame: no row_seconds and no cycle.sensor beside frame.sensors")
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
     """Fresh state: no row open, none closed."""
     if config.cycle.sensor:
         return cycles.allocate(config.cycle, assets, tags)
+    if config.frame.sensors:
+        return frames.allocate(config.frame, assets, tags)
     rows = np.zeros(assets, _ASSET)
     rows["closed_ns"] = _NEVER
     return {
@@ -92,18 +101,22 @@ def grow(config: Config, state: State, assets: int, tags: int) -> State:
 
 def derived_names(config: Config, sensor_names: Sequence[str]) -> list[str]:
     """Names of the columns that closing adds to an asset with these sensors; register them."""
+    if config.frame.sensors:
+        return frames.derived_names(config.frame, sensor_names)
     return cycles.derived_names(config.cycle, sensor_names)
 
 
 def resolve(
     config: Config, sensors: Sequence[Sequence[str]], table: Int64, tags: int
-) -> cycles.Roles:
+) -> Roles:
     """Find the configured names among the registered sensors; call again when some were added."""
+    if config.frame.sensors:
+        return frames.resolve(config.frame, sensors, table, tags)
     return cycles.resolve(config.cycle, sensors, table, tags)
 
 
 def run(
-    config: Config, state: State, table: Int64, roles: cycles.Roles, readings: ReadingBatch,
+    config: Config, state: State, table: Int64, roles: Roles, readings: ReadingBatch,
     value: Float64, base: Int8, reason: Int8,
 ) -> RowBatch:
     """Sort the readings into rows; returns those that closed, in the order of closing.
@@ -113,6 +126,9 @@ def run(
     """
     n = len(readings)
     width = _width(table, readings.asset)
+    if isinstance(roles, frames.Roles):
+        return joined(frames.run(
+            config.frame, state, table, roles, readings, value, base, reason, width))
     size = _rows_expected(readings, width)
     columns = (table, readings.asset, readings.sensor, readings.time_ns, value)
     parts = []
@@ -145,9 +161,9 @@ def _rows_expected(readings: ReadingBatch, width: int) -> int:
 def flush(config: Config, state: State, table: Int64) -> RowBatch:
     """Close what is open at the end of the stream, in asset order; ``closed_at`` is −1.
 
-    An unfinished cycle is not a cycle: it closes no row.
+    An unfinished cycle is not a cycle, nor an unfinished frame a frame: it closes no row.
     """
-    if config.cycle.sensor:
+    if config.cycle.sensor or config.frame.sensors:
         return joined([])
     rows = state["asset_row"]
     assets = np.flatnonzero(rows["open"][: len(table)] == 1)
