@@ -92,7 +92,8 @@ class Machine:
         count, mean, square = 0, 0.0, 0.0
         if c in mode.frozen:
             count, mean, scale = mode.frozen[c]
-            square = scale**2 * (max(count - 1, 0) + SCALE_ROWS) - SCALE_ROWS * self.common[c] ** 2
+            square = max(0.0, scale**2 * (max(count - 1, 0) + SCALE_ROWS)
+                         - SCALE_ROWS * self.common[c] ** 2)  # rounding may leave less than none
         for value in values:
             count += 1
             apart = value - mean
