@@ -55,9 +55,9 @@ LEVEL_WEIGHT = 0.2
 #: most ln(T / 30 w) / 30 ≈ 0.1 further false alarms in an asset's whole life.
 CLAIM_PER_ROW = 30.0
 CLAIM_ROWS = 1e4
-#: An odd shape is news only if none as rare came for so many rows, and no alert fired: a burst of
-#: odd shapes is one episode.
-SHAPE_ROWS = 200
+#: What another watcher finds (an odd shape, one sensor alone) is news only if nothing as rare came
+#: for so many rows, and no alert fired: a burst is one episode.
+OTHER_ROWS = 200
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
 #: An alert marked false: what the same sensor leads must be so many decades rarer to be told again,
@@ -79,8 +79,8 @@ ASSET = np.dtype([
     ("known", np.float64),      # level already told to the operator; 0 = none
     ("close", np.int8),         # 1 = the case ends with the next row (re-baseline)
     ("lead", np.int64),         # detector that led when the alert went pending
-    ("shape_rows", np.int64),   # rows since a shape as rare as the budget, or an alert
-    ("by_shape", np.int8),      # 1 = only an odd shape holds the case, the level is usual
+    ("other_rows", np.int64),   # rows since one as rare as the budget for another watcher
+    ("by_other", np.int8),      # 1 = only another watcher holds the case
     ("quieted", np.int8),       # 1 = one of its sensors is quieter than it was
 ])
 TAG = np.dtype([
@@ -140,7 +140,7 @@ def claim_seconds(reference_asset: Any, asset: Int64, number: Int64) -> Float64:
 
 def run(
     state: dict[str, np.ndarray[Any, Any]], threshold_s: float, on_delay_rows: int,
-    off_delay_rows: int, table: Int64, rows: RowBatch, period_s: Float64, shape_s: Float64,
+    off_delay_rows: int, table: Int64, rows: RowBatch, period_s: Float64, beside_s: Float64,
     level: Float64, fast: Float64, lead: Int64, evidence: Float64, warm_up: Int64,
     claim_s: Float64,
 ) -> Moved:
@@ -157,7 +157,7 @@ def run(
         )
         start, count = step(
             state["asset"], state["tag"], threshold_s, on_delay_rows, off_delay_rows, table,
-            rows.asset, rows.time_ns, rows.x, period_s, shape_s, level, fast, lead, evidence,
+            rows.asset, rows.time_ns, rows.x, period_s, beside_s, level, fast, lead, evidence,
             warm_up, claim_s, start, alert, *out,
         )
         parts.append(tuple(column[:count] for column in out))
@@ -171,15 +171,15 @@ def run(
 @kernel
 def step(
     asset_state: Any, tag_state: Any, threshold_s: float, on_delay_rows: int, off_delay_rows: int,
-    table: Int64, asset: Int64, time_ns: Int64, x: Float64, period_s: Float64, shape_s: Float64,
+    table: Int64, asset: Int64, time_ns: Int64, x: Float64, period_s: Float64, beside_s: Float64,
     level: Float64, fast: Float64, lead: Int64, evidence: Float64, warm_up: Int64,
     claim_s: Float64, start: int, alert: Int8, moved_row: Int64, moved_to: Int64,
     moved_onset: Int64, moved_lead: Int64, moved_evidence: Float64, moved_actual: Float64,
 ) -> tuple[int, int]:
     """Walk the rows ``start:`` while there is room; returns (next row, transitions written).
 
-    Inputs per row: ``period_s`` and ``shape_s`` (return periods of the level and of the shape, NaN
-    = no opinion; shape alerts where they have one), ``level`` and ``fast`` (fused
+    Inputs per row: ``period_s`` and ``beside_s`` (return periods of the level and of who watches
+    beside it, NaN = no opinion), ``level`` and ``fast`` (fused
     oddness in linear units, compared with themselves only), ``lead`` (detector with the largest
     part), ``evidence float64[m, d]``, ``warm_up`` (the asset's warm-up rows), ``claim_s`` (rarest
     return period that the history supports; 0 = muted). Outputs: ``alert int8[m]``; per transition
@@ -208,16 +208,16 @@ def step(
             moved += 1
         if level[r] == level[r] and limit_s > 0.0:
             odd = period_s[r] >= limit_s * HYSTERESIS or (
-                asset_state["by_shape"][a] == 1 and shape_s[r] >= limit_s * HYSTERESIS)
+                asset_state["by_other"][a] == 1 and beside_s[r] >= limit_s * HYSTERESIS)
             _follow(asset_state, a, odd, level[r], fast[r], off_delay_rows)
             rare = period_s[r] >= limit_s
-            news = _is_shape_news(asset_state, a, shape_s[r] >= limit_s)
+            news = _is_other_news(asset_state, a, beside_s[r] >= limit_s)
             code = TO_PENDING if state[a] == INACTIVE else _advance(
                 asset_state, a, rare, on_delay_rows, off_delay_rows, warm_up[r])
             if state[a] == INACTIVE and code == TO_PENDING:
                 told = level[r] < asset_state["known"][a]
                 code = TO_PENDING if news or (rare and not told) else -1
-                asset_state["by_shape"][a] = 0 if rare and not told else 1
+                asset_state["by_other"][a] = 0 if rare and not told else 1
             while code >= 0:
                 if code == TO_PENDING:
                     _open(asset_state, a, time_ns[r], level[r], fast[r], lead[r])
@@ -233,14 +233,14 @@ def step(
 
 
 @kernel
-def _is_shape_news(asset_state: Any, a: int, rare: bool) -> bool:
-    """Whether an odd shape may open a case; counts the rows since the last one, or an alert."""
+def _is_other_news(asset_state: Any, a: int, rare: bool) -> bool:
+    """Whether another watcher may open a case; counts the rows since it could, or an alert."""
     case = asset_state[a]
-    case["shape_rows"] = 0 if case["state"] == FIRING else case["shape_rows"] + 1
+    case["other_rows"] = 0 if case["state"] == FIRING else case["other_rows"] + 1
     if not rare:
         return False
-    news: bool = case["shape_rows"] > SHAPE_ROWS
-    case["shape_rows"] = 0
+    news: bool = case["other_rows"] > OTHER_ROWS
+    case["other_rows"] = 0
     return news
 
 
@@ -256,7 +256,7 @@ def _open(
     case["level"], case["recent"] = level, level
     case["fast"], case["recent_fast"] = fast, fast
     case["lead"] = lead
-    if case["by_shape"] == 0:
+    if case["by_other"] == 0:
         case["known"] = 0.0
 
 
@@ -264,8 +264,8 @@ def _open(
 def _next(asset_state: Any, a: int, code: int, rare: bool, on_delay_rows: int) -> int:
     """What else happens at the same row after a transition; −1 = nothing."""
     case = asset_state[a]
-    if code == TO_PENDING and (on_delay_rows == 0 or case["by_shape"] == 1):
-        case["state"] = FIRING  # a shape is a whole window: it has waited already
+    if code == TO_PENDING and (on_delay_rows == 0 or case["by_other"] == 1):
+        case["state"] = FIRING  # it looks at windows: it has waited already
         return TO_FIRING
     if code == TO_RESOLVED and case["known"] < 0.0:  # resolved only to speak again
         return TO_PENDING
@@ -291,9 +291,9 @@ def _advance(
 ) -> int:
     """One more row of an open case; returns the transition's code or −1."""
     case = asset_state[a]
-    if case["by_shape"] == 1:
+    if case["by_other"] == 1:
         if rare:  # from here on the level holds the case, as if it had begun with it
-            case["by_shape"] = 0
+            case["by_other"] = 0
             case["rows"] = 1
             case["level"], case["fast"] = case["recent"], case["recent_fast"]
         elif case["quiet"] < off_delay_rows:

@@ -17,6 +17,7 @@ from anomaly import calibration, maxima, reference, regimes, room
 from anomaly.batches import Int64
 from anomaly.detectors import Detector, State, run_again, run_fit
 from anomaly.registry import Registry
+from anomaly.watchers import Watchers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,14 @@ class Baseline:
     detectors, configs : one each
     role : int64[k]
         Each detector's place (``calibration.ROLES``).
-    shape : int
-        The detector that judges shapes, −1 = none.
+    watchers : Watchers
     """
 
     modes: regimes.Config
     detectors: Sequence[Detector]
     configs: Sequence[Any]
     role: Int64
-    shape: int
+    watchers: Watchers
 
     def freeze(self, state: Mapping[str, State], registry: Registry, a: int) -> None:
         """The asset's warm-up is over: freeze every reference and fit the calibration."""
@@ -63,13 +63,10 @@ class Baseline:
                 score[:, j] = column
             elif mapped is not None:  # it has followed rows of all modes mixed
                 score[:, j] = run_again(bound, config, state[room.key(bound)], tags, a, rows)
-                if j == self.shape:
+                if j == self.watchers.shape:
                     maxima.begin_again(state["maxima"]["asset"], a, score[:, j].copy())
-        calibration.fit(
-            *state["calibration"].values(), self.role, a, score, reference.inflation(rows)
-        )
-        state["maxima"]["asset"]["alerts"][a] = (
-            self.shape >= 0 and len(tags) <= maxima.SENSOR_LIMIT
-        )
+        inflation = reference.inflation(rows)
+        calibration.fit(*state["calibration"].values(), self.role, a, score, inflation)
+        self.watchers.fit(state, a, len(tags), score, inflation)
         asset["ready"][a] = 1
         room.forget_warm_up(state, a, tags)

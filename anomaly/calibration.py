@@ -61,9 +61,10 @@ LOG10_LIMIT = 30.0
 #: What a detector is here, index = code: one that follows quickly (a drop of it means that the
 #: cause has gone), one too slow for that, and one that ranks rows but raises no alert: its norms
 #: grow for thousands of rows, so its warm-up says little about the rows to come. ``rank`` ranks
-#: rows too and raises no alert, but is measured in tail units like those that do.
-ROLES = ("fast", "slow", "novelty", "rank")
-FAST, SLOW, NOVELTY, RANK = 0, 1, 2, 3
+#: rows too and raises no alert, but is measured in tail units like those that do. ``alone`` has a
+#: share of the alert budget of its own (``watchers``), and part neither in mean nor in score.
+ROLES = ("fast", "slow", "novelty", "rank", "alone")
+FAST, SLOW, NOVELTY, RANK, ALONE = 0, 1, 2, 3, 4
 #: Rows at which a frozen reference counts half in the score.
 REFERENCE_ROWS = 2000.0
 #: Rows at which novelty counts half (its square does): with a short history much is new.
@@ -287,7 +288,7 @@ def _fuse(member: Any, role: Int64, score: Float64, units: Float64) -> tuple[flo
     count = fast_count = 0
     for j in range(score.size):
         units[j] = np.nan
-        if role[j] == NOVELTY or role[j] == RANK:
+        if role[j] == NOVELTY or role[j] == RANK or role[j] == ALONE:
             continue
         units[j] = _unit(member[j], score[j])
         if units[j] != units[j]:

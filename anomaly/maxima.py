@@ -28,11 +28,6 @@ from anomaly.kernel import kernel
 
 VERSION = 1
 
-#: Widest asset whose shape raises alerts: one sensor or two say little together, and the shape as
-#: much as the level; with more it added alerts and no hits (benchmarks/results/ablations.md, 11).
-SENSOR_LIMIT = 2
-#: Where it does, level and shape have half of the alert budget each.
-WATCHERS = 2.0
 #: Rows of which only the largest counts: a few windows of the pyramid's middle level.
 BLOCK_ROWS = 100
 #: Blocks before there is an opinion; the prior carries the deviation until then and after.
@@ -54,7 +49,6 @@ ASSET = np.dtype([
     ("peak", np.float64),   # its largest log score
     ("blocks", np.float64),
     ("mean", np.float64), ("variance", np.float64),  # of the maxima
-    ("alerts", np.int8),  # 1 = its rarity raises alerts; settled when the reference is frozen
 ])
 
 
@@ -93,26 +87,6 @@ def step(asset_state: Any, asset: Int64, score: Float64, period_rows: Float64) -
         own["rows"] += 1
         if own["rows"] == BLOCK_ROWS:
             _learn(own, deviation)
-
-
-@kernel
-def share(
-    asset_state: Any, asset: Int64, interval_s: Float64, period_rows: Float64, period_s: Float64,
-    shape_s: Float64, unit: Float64,
-) -> None:
-    """Divide the budget between level and shape where the shape raises alerts.
-
-    ``interval_s float64[m]`` seconds a row, ``period_rows`` what :func:`step` gave. There the
-    level's ``period_s`` is divided in place, ``shape_s`` becomes the shape's and ``unit`` its
-    oddness in tail units (an exponential tail's log period); elsewhere both are NaN.
-    """
-    for r in range(asset.size):
-        shape_s[r] = np.nan
-        unit[r] = np.nan
-        if asset_state["alerts"][asset[r]] == 1:
-            period_s[r] /= WATCHERS
-            shape_s[r] = period_rows[r] * interval_s[r] / WATCHERS
-            unit[r] = math.log(period_rows[r])
 
 
 @kernel

@@ -26,7 +26,6 @@ from anomaly import (
     announce,
     calibration,
     intake,
-    maxima,
     memory_plan,
     outlook,
     production,
@@ -36,6 +35,7 @@ from anomaly import (
     reorder,
     room,
     sensors,
+    watchers,
     windows,
 )
 from anomaly.announce import Condition
@@ -55,6 +55,7 @@ from anomaly.config import WEEK_SECONDS, MonitorConfig
 from anomaly.detectors import DETECTORS, State, run_rebuild, run_step
 from anomaly.errors import StateError
 from anomaly.registry import Registry
+from anomaly.watchers import Watchers
 
 
 @dataclass(slots=True)
@@ -95,10 +96,11 @@ class Monitor:
             config.budget_per_week,
         )
         self._role = np.array([calibration.ROLES.index(b.role) for b in self._detectors], np.int64)
-        novel = np.flatnonzero(self._role == calibration.NOVELTY)
-        self._shape = int(novel[0]) if novel.size else -1  # the detector that judges shapes
+        self._watchers = Watchers(*(  # the first detector of each role, −1 = none
+            int(np.append(np.flatnonzero(self._role == role), -1)[0])
+            for role in (calibration.NOVELTY, calibration.ALONE)))
         self._baseline = Baseline(
-            config.regimes, self._detectors, self._configs, self._role, self._shape)
+            config.regimes, self._detectors, self._configs, self._role, self._watchers)
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
@@ -223,7 +225,7 @@ class Monitor:
         own = {
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
-            "alerts": alerts.VERSION, "maxima": maxima.VERSION, "outlook": outlook.VERSION,
+            "alerts": alerts.VERSION, "outlook": outlook.VERSION, **watchers.VERSIONS,
             "regimes": regimes.VERSION, **production.VERSIONS,
         }
         if intake.reorders(self.config):
@@ -356,7 +358,7 @@ class Monitor:
             state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns, rows.x, number
         )
         score, _ = self._detect(rows)
-        self._rarity_of_shape(rows, score)
+        self._watchers.follow(self._state, rows.asset, score)
         judged.detector_score[place] = score
         unknown = np.full(len(rows), np.nan)
         judged.score[place] = self._score(rows, number, score, unknown)
@@ -386,13 +388,8 @@ class Monitor:
         )
         interval_s = state["asset"]["interval_s"][rows.asset]
         period_s *= interval_s
-        shape_s, shape_unit = np.empty(m), np.empty(m)
-        maxima.share(
-            self._state["maxima"]["asset"], rows.asset, interval_s,
-            self._rarity_of_shape(rows, score), period_s, shape_s, shape_unit,
-        )
-        if self._shape >= 0:
-            units[:, self._shape] = shape_unit
+        beside_s = self._watchers.judge(
+            self._state, rows.asset, interval_s, score, units, period_s)
         total = np.zeros_like(rows.x)
         lead = np.full(m, -1, np.int64)
         for j in range(k):
@@ -400,29 +397,19 @@ class Monitor:
         if self._sensors.least.size:
             reference.heed(
                 state["tag"], self._sensors.least, self._sensors.way, self.registry.table,
-                rows.asset, rows.x, total, interval_s, period_s, shape_s,
+                rows.asset, rows.x, total, interval_s, period_s, beside_s,
             )
         judged.detector_score[place] = score
         judged.score[place] = self._score(rows, number, score, level)
-        told_s = np.fmax(period_s, shape_s)
+        told_s = np.fmax(period_s, beside_s)
         share = judged.machine_share[place]
         judged.period_s[place] = told_s
-        moved = self._walk(rows, number, period_s * share, shape_s * share, level, fast,
+        moved = self._walk(rows, number, period_s * share, beside_s * share, level, fast,
                            lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(
             self._voice, state["tag"], rows, place, moved, told_s, self._units(rows, slot)
         )
-
-    def _rarity_of_shape(self, rows: RowBatch, score: Float64) -> Float64:
-        """Return period in rows of each row's shape; NaN = no opinion, or no such detector."""
-        period_rows = np.full(len(rows), np.nan)
-        if self._shape >= 0:
-            maxima.step(
-                self._state["maxima"]["asset"], rows.asset,
-                np.ascontiguousarray(score[:, self._shape]), period_rows,
-            )
-        return period_rows
 
     def _units(self, rows: RowBatch, slot: Int64) -> announce.Units:
         return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot)
@@ -449,14 +436,14 @@ class Monitor:
         return fused
 
     def _walk(
-        self, rows: RowBatch, number: Int64, period_s: Float64, shape_s: Float64, level: Float64,
+        self, rows: RowBatch, number: Int64, period_s: Float64, beside_s: Float64, level: Float64,
         fast: Float64, lead: Int64, evidence: Float64,
     ) -> alerts.Moved:
         asset = self._state["reference"]["asset"]
         return alerts.run(
             self._state["alerts"], WEEK_SECONDS / self.config.budget_per_week,
             self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
-            self.registry.table, rows, period_s, shape_s, level, fast, lead, evidence,
+            self.registry.table, rows, period_s, beside_s, level, fast, lead, evidence,
             asset["warm_up"][rows.asset],
             alerts.claim_seconds(asset, rows.asset, number),
         )

@@ -82,6 +82,22 @@ def learned_scale(
     )
 
 
+@kernel
+def smoothed(z: Float64, weight: float) -> Float64:
+    """Exponentially weighted means of each column of ``z float64[n, d]`` from 0, after every row.
+
+    NaN leaves its column's mean.
+    """
+    means = np.empty(z.shape)
+    mean = np.zeros(z.shape[1])
+    for i in range(z.shape[0]):
+        for c in range(z.shape[1]):
+            if z[i, c] == z[i, c]:
+                mean[c] += weight * (z[i, c] - mean[c])
+            means[i, c] = mean[c]
+    return means
+
+
 def robust_reference(rows: Float64) -> tuple[Float64, Float64, Bool]:
     """Centre and scale of each column, as a healthy stretch shows them.
 

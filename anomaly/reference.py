@@ -149,7 +149,7 @@ def freeze_tag(tag_state: Any, t: int, values: Float64) -> None:
 @kernel
 def heed(
     tag_state: Any, least: Float64, way: Int8, table: Int64, asset: Int64, x: Float64,
-    evidence: Float64, ordinary_s: Float64, period_s: Float64, shape_s: Float64,
+    evidence: Float64, ordinary_s: Float64, period_s: Float64, beside_s: Float64,
 ) -> None:
     """Make ordinary the rows whose oddness is, for the greater part, nothing that matters.
 
@@ -157,7 +157,7 @@ def heed(
     ``way int8[T]`` +1 or −1 where only that direction is bad, 0 = both. Judged is each sensor's
     smoothed value, not the reading: cutting half of its noise away would move its mean. Where
     sensors that do not matter hold at least half of ``evidence float64[m, d]``, ``period_s`` and
-    ``shape_s`` become at most ``ordinary_s``, one row.
+    ``beside_s`` become at most ``ordinary_s``, one row.
     """
     for r in range(asset.size):
         whole = matters = 0.0
@@ -174,7 +174,7 @@ def heed(
                 matters += evidence[r, c]
         if matters <= 0.5 * whole:
             period_s[r] = min(period_s[r], ordinary_s[r])
-            shape_s[r] = min(shape_s[r], ordinary_s[r])
+            beside_s[r] = min(beside_s[r], ordinary_s[r])
 
 
 @kernel

@@ -19,13 +19,13 @@ from anomaly import (
     alerts,
     calibration,
     intake,
-    maxima,
     outlook,
     production,
     quality,
     reference,
     regimes,
     reorder,
+    watchers,
     windows,
 )
 from anomaly.batches import Int64
@@ -70,7 +70,7 @@ def allocate(
         "warm_up": {"asset_score": np.zeros((assets, reference_rows, len(detectors)))},
         "calibration": calibration.allocate(assets, len(detectors)),
         "news": calibration.allocate_news(assets),
-        "maxima": maxima.allocate(assets),
+        **watchers.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
         "regimes": regimes.allocate(config.regimes, assets, tags),
         "outlook": outlook.allocate(assets, min(tags, full_tags)),

@@ -16,7 +16,7 @@ THRESHOLD_S = 1000.0
 
 def walk(
     period_s: list[float], level: list[float], on_delay: int = 0, claim_s: float = math.inf,
-    state: dict[str, np.ndarray] | None = None, shape_s: list[float] | None = None,
+    state: dict[str, np.ndarray] | None = None, beside_s: list[float] | None = None,
 ) -> tuple[list[tuple[int, str]], list[int]]:
     """Transitions (row, name) and the alert flags of one asset with one sensor."""
     m = len(period_s)
@@ -26,7 +26,7 @@ def walk(
     moved = alerts.run(
         state or alerts.allocate(1, 1), THRESHOLD_S, on_delay, 10, np.zeros((1, 1), np.int64),
         rows, np.array(period_s, float),
-        np.full(m, np.nan) if shape_s is None else np.array(shape_s, float), columns, columns,
+        np.full(m, np.nan) if beside_s is None else np.array(beside_s, float), columns, columns,
         np.zeros(m, np.int64), np.ones((m, 1)), np.full(m, 100, np.int64), np.full(m, claim_s),
     )
     names = [(int(r), alerts.TRANSITIONS[t]) for r, t in zip(moved.row, moved.to, strict=True)]
@@ -47,7 +47,7 @@ def test_an_odd_shape_fires_at_once_and_its_burst_is_one_episode() -> None:
     quiet, shape = [USUAL] * 700, [USUAL] * 700
     for row in (250, 251, 300, 440, 660):  # the last comes 220 rows after the one before
         shape[row] = RARE
-    moved, flags = walk(quiet, [1.0] * 700, on_delay=5, shape_s=shape)
+    moved, flags = walk(quiet, [1.0] * 700, on_delay=5, beside_s=shape)
     assert moved == [
         (250, "pending"), (250, "firing"), (261, "resolved"),
         (660, "pending"), (660, "firing"), (670, "resolved"),
@@ -55,17 +55,17 @@ def test_an_odd_shape_fires_at_once_and_its_burst_is_one_episode() -> None:
     assert flags[250:262] == [1] * 11 + [0]
 
 
-def test_a_shape_says_nothing_new_right_after_an_alert_of_the_level() -> None:
+def test_a_beside_says_nothing_new_right_after_an_alert_of_the_level() -> None:
     period, shape = [USUAL] * 600, [USUAL] * 600
     period[250], shape[300], shape[599] = RARE, RARE, RARE
-    moved, _ = walk(period, [1.0] * 250 + [9.0] + [1.0] * 349, shape_s=shape)
+    moved, _ = walk(period, [1.0] * 250 + [9.0] + [1.0] * 349, beside_s=shape)
     assert [row for row, name in moved if name == "firing"] == [250, 599]
 
 
 def test_a_level_takes_over_the_case_of_a_shape_without_a_second_alert() -> None:
     period, shape = [USUAL] * 300 + [RARE] * 30 + [USUAL] * 20, [USUAL] * 350
     shape[297] = RARE
-    moved, flags = walk(period, [1.0] * 300 + [9.0] * 30 + [1.0] * 20, shape_s=shape)
+    moved, flags = walk(period, [1.0] * 300 + [9.0] * 30 + [1.0] * 20, beside_s=shape)
     assert [name for _, name in moved] == ["pending", "firing", "resolved"]
     assert moved[1] == (297, "firing")
     assert all(flags[297:330]), "one alert from the odd shape through the whole excursion"

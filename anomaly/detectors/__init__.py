@@ -54,6 +54,7 @@ from anomaly.detectors import (
     rates,
     residual,
     shift,
+    single,
     subspace,
     trees,
 )
@@ -188,5 +189,6 @@ DETECTORS: dict[str, Detector] = {
         detector(discord, "pattern"),
         detector(rates, "rate"),
         detector(residual, "coupling", role="rank"),
+        detector(single, "level", role="alone"),
     )
 }

@@ -29,7 +29,7 @@ from anomaly.batches import Float64, Int64
 from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference
 from anomaly.kernel import kernel
-from anomaly.numerics import LIMIT, advances, clip, robust_reference
+from anomaly.numerics import LIMIT, advances, clip, robust_reference, smoothed
 
 VERSION = 1
 
@@ -154,7 +154,7 @@ def _freeze(config: Config, state: State, tags: Int64, asset: int, rows: Float64
     with np.errstate(invalid="ignore"):
         z = np.clip((np.clip(rows, -LIMIT, LIMIT) - centre) / scale, -limit, limit)[:, known]
     weights = _weights(z)
-    residual = _smoothed(z, config.weight) @ weights.T
+    residual = smoothed(z, config.weight) @ weights.T
     independent = np.sqrt(config.weight / (2.0 - config.weight))
     usual = np.sqrt(np.mean(residual * residual, axis=0))
     weights /= np.maximum(usual, QUIET_SHARE * independent)[:, None]
@@ -176,13 +176,3 @@ def _weights(z: Float64) -> Float64:
     np.fill_diagonal(correlation, 1.0)
     inverse: Float64 = np.linalg.inv(correlation)
     return inverse / np.sqrt(np.diag(inverse))[:, None]
-
-
-def _smoothed(z: Float64, weight: float) -> Float64:
-    """Exponentially weighted means from 0; a missing value leaves its sensor's mean."""
-    smooth = np.zeros(z.shape)
-    mean = np.zeros(z.shape[1])
-    for i, row in enumerate(z):
-        mean = np.where(np.isnan(row), mean, mean + weight * (row - mean))
-        smooth[i] = mean
-    return smooth
