@@ -21,3 +21,7 @@ class StateError(AnomalyError):
 
 class CapacityError(AnomalyError):
     """A limit was reached (assets, sensors, batch size); the message names limit and setting."""
+
+
+class TagCapacityError(CapacityError):
+    """It is sensors that there are too many of, not assets."""

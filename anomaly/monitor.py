@@ -104,7 +104,7 @@ class Monitor:
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags = 0, 0
-        self._known_assets, self._known_tags = -1, -1
+        self._known_names = -1
         self._sensors = sensors.known(config, registry)
         self.shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week)
@@ -170,10 +170,9 @@ class Monitor:
             self.quieten(asset, column, 0.0)
 
     def quieten(self, asset: int, column: int, decades: float) -> float:
-        """What people said of a sensor's alerts; returns what held before. 0 = nothing.
+        """Rows that the sensor leads must from now on be so many decades rarer (feedback).
 
-        Rows that the sensor leads must from now on be so many decades rarer than the budget asks
-        (``alerts.QUIET_LIMIT`` at most).
+        0 = as the budget asks; ``alerts.QUIET_LIMIT`` at most. Returns what held before.
         """
         tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
         return alerts.quieten(self._state["alerts"], asset, tags, column, decades)
@@ -186,6 +185,13 @@ class Monitor:
     def newest_ns(self, asset: int) -> int:
         """The asset's newest believed event time; 0 = none yet."""
         return int(self._state["quality"]["asset_clock"]["last_ns"][asset])
+
+    def forget(self, assets: list[int]) -> None:
+        """Let go of these assets' sensors and of all that is known of them; their names stay."""
+        self._make_room()
+        fresh = self._fresh(1, 1, told=True)
+        for asset in assets:
+            room.forget(self._state, fresh, asset, self.registry.release(asset, keep_name=True))
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -322,22 +328,22 @@ class Monitor:
         self, rows: RowBatch, place: Int64, judged: _Judged, made: list[tuple[int, Alert]]
     ) -> Int64:
         """Judge the rows at ``place``; returns those left over, of assets that begin anew."""
-        rows = rows if place.size == len(rows) else _take(rows, place)
+        rows = rows if place.size == len(rows) else windows.taken(rows, place)
         number, phase = np.empty(place.size, np.int64), np.empty(place.size, np.int8)
         asset_state = self._state["reference"]["asset"]
         waiting = reference.number_rows(asset_state, rows.asset, number, phase)
         judged.may_fire[place] = number >= asset_state["muted"][rows.asset]
         if waiting:
             warm, ready = np.flatnonzero(phase == 0), np.flatnonzero(phase == 1)
-            made += self._warm(_take(rows, warm), number[warm], judged, place[warm])
-            rows, number, place = _take(rows, ready), number[ready], place[ready]
+            made += self._warm(windows.taken(rows, warm), number[warm], judged, place[warm])
+            rows, number, place = windows.taken(rows, ready), number[ready], place[ready]
         x, slot, left = regimes.run(
             self.config.regimes, self._state["regimes"], self.registry.table, rows.asset, rows.x
         )
         again = np.unique(rows.asset[left])
         if again.size:
             stay = np.flatnonzero(~left)
-            rows, x = _take(rows, stay), x[stay]
+            rows, x = windows.taken(rows, stay), x[stay]
             number, slot, place, rest = number[stay], slot[stay], place[stay], place[left]
         else:
             rest = place[:0]
@@ -457,13 +463,13 @@ class Monitor:
     def _make_room(self) -> None:
         """Grow every component when the registry has outgrown it; nothing that is there changes."""
         config, registry = self.config, self.registry
-        if registry.tag_count != self._known_tags:
+        if registry.version != self._known_names:
             for a, names in enumerate(registry.sensors):  # what cycles add are columns too
                 registry.columns(a, windows.derived_names(config.windows, names))
         assets, tags = len(registry.assets), registry.tag_count
-        if self._state and assets == self._known_assets and tags == self._known_tags:
+        if self._state and registry.version == self._known_names:
             return
-        self._known_assets, self._known_tags = assets, tags
+        self._known_names = registry.version
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
         self._sensors = sensors.known(config, registry)
         told = self.shop.resolve(registry, tags)
@@ -472,11 +478,10 @@ class Monitor:
             return
         self._assets = room.capacity(self._assets, assets)
         self._tags = room.capacity(self._tags, tags)
-        self._state = room.grown(self._state, room.allocate(
-            config, self.shop.config, told, dict(zip(self._detectors, self._configs, strict=True)),
-            self._assets, self._tags, self._new_warm_up, self._reference_rows,
-            self.plan.full_tags))
+        self._state = room.grown(self._state, self._fresh(self._assets, self._tags, told))
 
-
-def _take(rows: RowBatch, index: Int64) -> RowBatch:
-    return RowBatch(rows.asset[index], rows.time_ns[index], rows.x[index], rows.closed_at[index])
+    def _fresh(self, assets: int, tags: int, told: bool) -> dict[str, State]:
+        detectors = dict(zip(self._detectors, self._configs, strict=True))
+        return room.allocate(
+            self.config, self.shop.config, told, detectors, assets, tags, self._new_warm_up,
+            self._reference_rows, self.plan.full_tags)

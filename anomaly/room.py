@@ -137,6 +137,27 @@ def _any(rows: npt.NDArray[Any]) -> bool:
     return bool(np.ascontiguousarray(rows).view(np.uint8).any())
 
 
+def forget(
+    state: Mapping[str, State], fresh: Mapping[str, State], asset: int, tags: Int64
+) -> None:
+    """Make the rows of one asset and its tags as in ``fresh``, a state of one asset and one tag."""
+    for component, arrays in state.items():
+        for name, array in arrays.items():
+            new = fresh[component][name]
+            if not len(array) or not len(new):
+                continue
+            own = np.array([asset]) if name.startswith("asset") else tags[tags < len(array)]
+            array[own] = new[0]
+
+
+def idle(state: Mapping[str, State], assets: int) -> tuple[Int64, Int64]:
+    """Assets by their newest believed time, the oldest first, and these times; no open cases."""
+    last = state["quality"]["asset_clock"]["last_ns"][:assets]
+    order: Int64 = np.argsort(last, kind="stable")
+    order = order[state["alerts"]["asset"]["state"][order] == alerts.INACTIVE]
+    return order, last[order]
+
+
 def forget_warm_up(state: Mapping[str, State], asset: int, tags: Int64) -> None:
     """Set the asset's warm-up buffers to zero and give their memory back."""
     for component, name in WARM_UP:

@@ -198,6 +198,11 @@ def joined(parts: Sequence[RowBatch]) -> RowBatch:
         np.concatenate([p.closed_at for p in parts]))
 
 
+def taken(rows: RowBatch, index: Int64) -> RowBatch:
+    """Some of the rows, in the order of ``index``."""
+    return RowBatch(rows.asset[index], rows.time_ns[index], rows.x[index], rows.closed_at[index])
+
+
 @kernel
 def _width(table: Int64, asset: Int64) -> int:
     """Columns of the widest of these assets."""

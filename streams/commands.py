@@ -273,7 +273,7 @@ def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
 def _revert(lane: Lane, command: Command, asset: int, options: dict[str, Any]) -> None:
     key = _LEDGER + command.entry.encode()
     latest = kafka_state.read(options, lane.kafka.state_topic_name, lane.partition)
-    latest |= dict(lane.records)
+    latest |= {name: value for name, value in lane.records if value is not None}
     if key not in latest:
         return
     entry = msgspec.json.decode(latest[key], type=Entry)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
-from anomaly.errors import CapacityError
+from anomaly.errors import CapacityError, TagCapacityError
 from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
 from streams.instants import UnreadableTime, to_nanoseconds
@@ -105,6 +105,12 @@ class Decoder:
         Values within otherwise good rows that were no numbers and count as missing.
     renamed : set of int
         Assets that got a new name (their own or a sensor's) since someone cleared this set.
+    fresh : set of int
+        Assets that the message being decoded has named first; they have no readings yet.
+    make_room : callable, optional
+        Asked when a name is too many: ``make_room(tags, settled)`` lets something go (True) or says
+        that nothing can (False). ``tags``: the name is a sensor's; ``settled``: everything before
+        the message was handed on and digested; None = ask again when it was.
     """
 
     def __init__(
@@ -117,6 +123,8 @@ class Decoder:
         self.units: Counter[str] = Counter()
         self.masked = 0
         self.renamed: set[int] = set()
+        self.fresh: set[int] = set()
+        self.make_room: Callable[[bool, bool], bool | None] | None = None
         self._fields = fields or Fields()
         self._limits = limits or Limits()
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_envelope(self._fields))
@@ -137,23 +145,39 @@ class Decoder:
 
     def decode(self, messages: Sequence[Message]) -> Iterator[Decoded]:
         """The messages in order, in one or more batches that end at a message's end."""
-        columns, dead, first = self._columns, [], 0
-        for i, message in enumerate(messages):
+        columns, dead, first, i = self._columns, [], 0, 0
+        while i < len(messages):
             start = len(columns.value)
             try:
-                self._message(message)
+                self._message(messages[i])
                 columns.message.extend([i] * (len(columns.value) - start))
             except Unusable as unusable:
                 columns.cut(start)
                 dead.append((i, unusable.reason))
-            except CapacityError:
+            except CapacityError as error:
                 columns.cut(start)
+                if self.make_room is not None:
+                    tags = isinstance(error, TagCapacityError)
+                    done = self.make_room(tags, first == i)
+                    if done is None:
+                        yield columns.taken(first, i, dead)
+                        dead, first = [], i
+                        done = self.make_room(tags, True)
+                    if done:
+                        continue
                 dead.append((i, "too_many_names"))
+            i += 1
+            self.fresh.clear()
             if len(columns.value) >= READINGS_PER_BATCH:
-                yield columns.taken(first, i + 1, dead)
-                dead, first = [], i + 1
+                yield columns.taken(first, i, dead)
+                dead, first = [], i
         if first < len(messages):
             yield columns.taken(first, len(messages), dead)
+
+    def forget(self, asset: str, sensors: Sequence[str]) -> None:
+        """The names stand for nothing any more."""
+        for sensor in sensors:
+            self._tags.pop((asset, sensor), None)
 
     def _message(self, message: Message) -> None:
         value = message.value
@@ -352,6 +376,7 @@ class Decoder:
             self._check_name(sensor, "no_sensor")
             a = self.registry.asset(asset)
             self.renamed.add(a)
+            self.fresh.add(a)
             found = self._tags[asset, sensor] = a, self.registry.column(a, sensor)
         return found
 

@@ -60,9 +60,13 @@ class KafkaSettings:
     transaction_seconds: float = 15.0
     """A transaction older than this is aborted by the broker."""
     asset_limit: int = 100_000
-    """Assets of one partition; readings of more become dead letters."""
+    """Assets of one partition. At one more, the one that has been idle longest is let go (and is
+    learned anew when it returns); where none is idle, readings of new ones become dead letters."""
     tag_limit: int = 1_000_000
     """Asset and sensor pairs of one partition; readings of more become dead letters."""
+    asset_idle_seconds: float = 86_400.0
+    """Only an asset that has been idle so long, by the partition's own time, is let go, and never
+    one with an open alert."""
     asset_field: str = "asset"
     sensor_field: str = "sensor"
     time_field: str = "ts"

@@ -48,8 +48,8 @@ _ASSET = b"a/"
 #: format, serial number of the record within its asset, slot, chunk, chunks, asset's index.
 _HEAD = struct.Struct("<BQHHHI")
 
-#: A record to be written to the state topic: key and value.
-Record = tuple[bytes, bytes]
+#: A record to be written to the state topic: key and value; None deletes what is there.
+Record = tuple[bytes, bytes | None]
 
 
 class StateTopicError(StreamsError):
@@ -98,6 +98,8 @@ class _Chain:
     base_bytes: int = 0
     since_bytes: int = 0
     sensors: int = 0  # names written so far
+    slots: int = 0  # records and pieces of one that there may be in the topic
+    pieces: int = 1
 
 
 @dataclass(slots=True)
@@ -122,13 +124,21 @@ class Book:
     tracker: assets.Tracker = field(init=False)
     chains: dict[int, _Chain] = field(default_factory=dict)
     layout_written: bool = False
+    gone: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tracker = assets.Tracker(self.monitor)
 
+    def forget(self, asset: int, name: str) -> None:
+        """The asset was let go: its records get tombstones, and its index a chain of its own."""
+        chain = self.chains.pop(asset, _Chain())
+        self.gone += [_key(name, slot, piece) for slot in range(chain.slots)
+                      for piece in range(chain.pieces)]
+
     def records(self, touched: Sequence[int], checkpoint: Checkpoint) -> list[Record]:
         """A checkpoint's records; the caller commits them or forgets this book."""
-        written: list[Record] = []
+        written: list[Record] = [(key, None) for key in self.gone]
+        self.gone.clear()
         if not self.layout_written:
             written.append((_LAYOUT, self.tracker.layout().encode()))
             self.layout_written = True
@@ -154,6 +164,8 @@ class Book:
             chain.since_bytes = 0 if base else chain.since_bytes + len(text)
             chain.serial += 1
             chain.slot += 1
+            chain.slots = max(chain.slots, chain.slot)
+            chain.pieces = max(chain.pieces, len(_pieces(text)))
         pieces = _pieces(compressor.compress(msgspec.json.encode(checkpoint.memory)))
         place = checkpoint.position.to_bytes(8, "big")
         written += [(_MEMORY + str(k).encode(), place + piece) for k, piece in enumerate(pieces)]
@@ -259,17 +271,23 @@ class _Found:
     serial: int
     parts: list[_Names]
     sizes: list[int]
+    slots: int = 0
+    pieces: int = 1
 
     def book(self, sensors: int) -> _Chain:
         return _Chain(self.serial + len(self.parts), len(self.parts), self.sizes[0],
-                      sum(self.sizes[1:]), sensors)
+                      sum(self.sizes[1:]), sensors, self.slots, self.pieces)
 
 
 def _chunks(name: str, index: int, chain: _Chain, text: bytes) -> Iterator[Record]:
     pieces = _pieces(text)
     for c, piece in enumerate(pieces):
-        key = _ASSET + f"{chain.slot}/{c}/{name}".encode()
+        key = _key(name, chain.slot, c)
         yield key, _HEAD.pack(FORMAT, chain.serial, chain.slot, c, len(pieces), index) + piece
+
+
+def _key(name: str, slot: int, piece: int) -> bytes:
+    return _ASSET + f"{slot}/{piece}/{name}".encode()
 
 
 def _pieces(text: bytes) -> list[bytes]:
@@ -312,7 +330,8 @@ def _chains(latest: dict[bytes, bytes]) -> dict[int, _Found]:
         if 0 not in slots:
             raise StateError(f"asset {name!r} has no base")
         base_serial, _, index, _ = slots[0][0]
-        chain = _Found(name, base_serial, [], [])
+        chain = _Found(name, base_serial, [], [], max(slots) + 1,
+                       max(max(chunks) for chunks in slots.values()) + 1)
         for slot in range(SLOTS):
             chunks = slots.get(slot, {})
             if not chunks or chunks[0][0] != base_serial + slot:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly import quality
+from anomaly import quality, room
 from anomaly.batches import Int8, Outcome
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
@@ -36,6 +36,9 @@ from streams.telemetry import Telemetry
 #: Reasons from this code on concern the time: such a reading belongs to no row.
 _REFUSED_FROM = quality.REASONS.index("duplicate")
 _DUPLICATE = quality.REASONS.index("duplicate")
+
+#: One of so many assets is let go when there is room for no more.
+_EVICT_SHARE = 64
 
 #: Every message is counted once under ``in`` and once under one of the others.
 COUNTS = ("in", "accepted", "dead_lettered", "late", "duplicate")
@@ -97,10 +100,21 @@ class Lane:
     checkpoint_now: bool = False
     gap: tuple[int, int] = (-1, -1)
     said: set[str] = field(default_factory=set)
+    shows_others: bool = False
+    spare: list[int] = field(init=False)
     planning: Planning | None = None
     feed: LossesFeed | None = None
     telemetry: Telemetry | None = None
     push: AlertmanagerPush | None = None
+
+    def __post_init__(self) -> None:
+        self.decoder.make_room = self._make_room
+        self.spare = [a for a, names in enumerate(self.monitor.registry.sensors) if not names]
+
+    @property
+    def evicted(self) -> int:
+        """Assets that were let go for new ones, in the life of the state."""
+        return int(self.memory.get("evicted", 0))
 
     @property
     def is_silent(self) -> bool:
@@ -133,6 +147,9 @@ class Lane:
                 self._digest(part, decoded, loud)
         self.position = records[-1].offset + 1
         self.since_checkpoint += len(records)
+        if self.shows_others and self.telemetry is not None:  # indices stand for other assets now
+            self.shows_others = False
+            self.telemetry.restore(self.partition, open_alerts.kept(self.memory), self.monitor)
 
     def news(self) -> list[str]:
         """What was recognised for the first time, in words."""
@@ -175,6 +192,45 @@ class Lane:
         """Have a message sent with the next commit."""
         self.pending.append(message)
         self.pending_bytes += len(message.value or b"") + 200
+
+    def _make_room(self, tags: bool, settled: bool) -> bool | None:
+        """Let the assets go that have been idle longest, if that is long enough; False = none is.
+
+        Decided by event times and nothing else, at a message and never at a batch's edge: a restart
+        lets the same ones go. Many at a time (what the engine does anew for new names, it does for
+        all assets); their names stay until another name takes the place.
+        """
+        if not tags and self._reuse():
+            return True
+        if not settled:
+            return None
+        registry = self.monitor.registry
+        order, last_ns = room.idle(self.monitor.arrays(), len(registry.assets))
+        bound = int(last_ns.max(initial=0)) - round(self.kafka.asset_idle_seconds * 1e9)
+        gone = [a for a in order[last_ns <= bound].tolist()
+                if a not in self.decoder.fresh and registry.sensors[a]]
+        gone = gone[: max(1, registry.asset_limit // _EVICT_SHARE)]
+        for a in gone:
+            self.decoder.forget(registry.assets[a], registry.sensors[a])
+            self.book.forget(a, registry.assets[a])
+        self.monitor.forget(gone)
+        self.touched.update(gone)
+        self.spare += gone
+        self.memory["evicted"] = self.evicted + len(gone)
+        return bool(gone) if tags else self._reuse()
+
+    def _reuse(self) -> bool:
+        """Give the place of an asset that was let go to the next new one."""
+        registry = self.monitor.registry
+        while self.spare:
+            a = self.spare.pop()
+            if not registry.sensors[a] and a not in self.decoder.fresh:  # else it is back already
+                self.book.forget(a, registry.assets[a])
+                registry.release(a)
+                self.touched.add(a)
+                self.shows_others = True
+                return True
+        return False
 
     # -- one batch --------------------------------------------------------------------------------
 

@@ -64,6 +64,8 @@ class Totals:
     """What a worker has done since it started; for probes and metrics."""
 
     messages: int = 0
+    assets_evicted: int = 0
+    """Let go for new ones, of the partitions held, in the life of their state."""
     messages_lost: int = 0
     """Deleted by the broker before they were read."""
     alerts: int = 0
@@ -295,7 +297,7 @@ class Worker:
                 started = time.perf_counter()
                 records += lane.checkpoint_records(lane.commands)
                 self.totals.checkpoint_seconds += self._spent("checkpoint", started)
-                self.totals.checkpoint_bytes += sum(len(v) for _, v in records)
+                self.totals.checkpoint_bytes += sum(len(v or b"") for _, v in records)
                 self.totals.checkpoints += 1
             records.append(
                 kafka_state.position_record(lane.position, self._transactions.transactional_id))
@@ -311,6 +313,7 @@ class Worker:
         self.totals.commits += 1
         for lane in lanes:
             lane.done(lane in due, now)
+        self.totals.assets_evicted = sum(lane.evicted for lane in self.lanes.values())
         self._committed_at = now
 
     def _checkpoint_due(self, lane: Lane, now: float, everything: bool) -> bool:
