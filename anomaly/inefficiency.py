@@ -46,6 +46,8 @@ _SHARES = np.array([0.55, 0.15, 0.15, 0.10, 0.05])
 _WEEK_SECONDS = 604_800.0
 # Least deviations, as a share: what is smaller is the clock's or the meter's step.
 _CYCLE_FLOOR, _ENERGY_FLOOR = 0.005, 0.01
+_SAME_PRODUCT = 0.02  # a product whose usual cycle differs by less is the same
+_FEWEST_CYCLES = 20  # of a product before it can be recognised again
 _AFTER_CYCLES = 60.0  # usual cycles after a changeover in which a slower rate is its
 
 State = dict[str, npt.NDArray[Any]]
@@ -59,6 +61,9 @@ _ASSET = np.dtype([
     ("restart", np.int64),  # 1 = what was usual may have changed
     ("stills", np.int64),  # standstills kept so far
     ("usual_seconds", np.float64),  # cycle of the product made last
+    ("place", np.int64),  # of the product made now, where no tag tells it
+    ("fresh", np.int64),  # cycles seen since the changeover, up to RECOGNISE; 0 = recognised
+    ("asked", np.int64),  # 1 = the product is being recognised
 ])
 _PRODUCT = np.dtype([
     ("cycles", np.int64),  # judged or kept so far
@@ -69,12 +74,16 @@ _PRODUCT = np.dtype([
     ("used", np.float64),
     ("batches", np.int64),
 ])
-#: A finished cycle, or several that were counted at once (``made``). ``seconds`` and ``energy`` are
-#: per part, energy NaN = not known; ``rejects`` of these parts, NaN = not inspected; ``changed_ns``
-#: is the latest change of product before it.
+#: Cycles after a changeover by which a product that no tag tells is recognised again.
+RECOGNISE = 25
+
+#: A finished cycle, or several that were counted at once (``made``). ``told`` 0: no tag tells the
+#: product; after a changeover it is the one whose usual cycle fits, else a new one. ``seconds``
+#: and ``energy`` are per part, energy NaN = not known; ``rejects`` of these parts, NaN = not
+#: inspected; ``changed_ns`` is the latest change of product before it.
 CYCLE = np.dtype([
     ("row", np.int64), ("asset", np.int64), ("time_ns", np.int64), ("product", np.int64),
-    ("changed_ns", np.int64), ("seconds", np.float64), ("made", np.float64),
+    ("told", np.int64), ("changed_ns", np.int64), ("seconds", np.float64), ("made", np.float64),
     ("energy", np.float64), ("rejects", np.float64),
 ])
 
@@ -145,6 +154,7 @@ def allocate(config: Config, assets: int) -> State:
         "asset_chart": np.zeros((assets, config.products, _KINDS), charts.CHART),
         "asset_kept": np.zeros((assets, config.products, config.warm_up_cycles, 2)),
         "asset_energy": np.zeros((assets, config.products, ENERGY_BATCHES)),
+        "asset_fresh": np.zeros((assets, RECOGNISE)),
         "asset_idle": np.zeros(assets, charts.CHART),
         "asset_still": np.zeros((assets, config.idle_stills)),
     }
@@ -188,8 +198,8 @@ def run(
 @kernel
 def judge(
     asset_row: Records, asset_product: Records, asset_chart: Records, asset_kept: Float64,
-    asset_energy: Float64, asset_idle: Records, asset_still: Float64, shift: float,
-    stop_factor: float, reject_factor: float, stop_share: float, rest_ns: int,
+    asset_energy: Float64, asset_fresh: Float64, asset_idle: Records, asset_still: Float64,
+    shift: float, stop_factor: float, reject_factor: float, stop_share: float, rest_ns: int,
     settle_cycles: int, budget: float, cycles: Records, start: int, out: Records,
 ) -> tuple[int, int]:
     """Cycles in order; returns (next cycle, findings written)."""
@@ -201,21 +211,26 @@ def judge(
         row = cycles[i]
         a, t, seconds = row["asset"], row["time_ns"], row["seconds"]
         own = asset_row[a]
-        p = row["product"]
-        late = own["known"] == 1 and t <= own["last_ns"]
-        if not seconds > 0.0 or p >= asset_product.shape[1] or late:
+        p = row["product"] if row["told"] == 1 else own["place"]
+        if not seconds > 0.0 or (own["known"] == 1 and t <= own["last_ns"]):
             continue
         if own["restart"] == 1:
             m = _start_anew(
                 own, asset_product[a], asset_chart[a], asset_idle[a], row, out, m)
         rested = own["known"] == 1 and t - own["last_ns"] > rest_ns + seconds * row["made"] * 1e9
-        if rested or seconds * 1e9 > rest_ns + 2e9 * asset_product[a, p]["seconds"]:
+        if rested or seconds * 1e9 > rest_ns + 2e9 * own["usual_seconds"]:
             own["settling"] = settle_cycles
         if row["changed_ns"] != own["changed_ns"]:
             own["changed_ns"], own["settling"] = row["changed_ns"], settle_cycles
+            own["asked"], own["fresh"] = 1 - row["told"], 0
         own["known"], own["last_ns"] = 1, t
         if own["settling"] > 0:
             own["settling"] -= 1
+            continue
+        if own["asked"] == 1:
+            _recognise(own, asset_product[a], asset_kept[a], asset_fresh[a], seconds)
+            continue
+        if p >= asset_product.shape[1]:
             continue
         kind, own_charts = asset_product[a, p], asset_chart[a, p]
         if kind["ready"] == 0:
@@ -250,6 +265,33 @@ def judge(
                 out[m]["period_seconds"] = _WEEK_SECONDS / budget / _SHARES[k]
                 m = _tell(own_charts[k], row["row"], a, p, t, actual, kind["seconds"], out, m)
     return cycles.size, m
+
+
+@kernel
+def _recognise(
+    own: Record, products: Records, kept: Float64, fresh: Float64, seconds: float
+) -> None:
+    """One more cycle after a changeover; with the last of them the product is known, or new."""
+    fresh[own["fresh"]] = seconds
+    own["fresh"] += 1
+    if own["fresh"] < fresh.size:
+        return
+    own["asked"], own["fresh"] = 0, 0
+    now = charts.median(fresh)
+    nearest, place = _SAME_PRODUCT, -1
+    for p in range(products.size):
+        n = products[p]["cycles"]
+        if n < _FEWEST_CYCLES:
+            if place < 0:
+                place = p  # no product of its own yet
+            continue
+        usual = products[p]["seconds"]
+        if products[p]["ready"] == 0:
+            usual = charts.median(kept[p, :n, 0])
+        if abs(now / usual - 1.0) < nearest:
+            nearest, own["place"] = abs(now / usual - 1.0), p
+    if nearest == _SAME_PRODUCT:
+        own["place"] = place if place >= 0 else products.size
 
 
 @kernel

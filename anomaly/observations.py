@@ -210,6 +210,7 @@ def finish(
                 row = out[m]
                 row["row"], row["asset"], row["time_ns"] = i, asset[i], t
                 row["product"], row["changed_ns"] = shop["making"], shop["changed_ns"]
+                row["told"] = 1 if shop["products"] > 0 else 0
                 row["seconds"] = works * 1e-9 / made[i] if np.isnan(told[i]) else told[i]
                 row["made"], row["rejects"] = made[i], rejects[i]
                 row["energy"] = shop["used"] / made[i] if shop["read"] == 1 else np.nan

@@ -27,6 +27,8 @@ _WEEK_NS = 7 * 86_400 * 10**9
 _LONG_AGO = -(1 << 62)
 _LEARNED = 4  # the first learn_rows * this many changes tell whether a sensor takes many values
 _MANY_BITS = 32  # of the bitmap's 64: some 44 distinct values
+_SOME_BITS = 10  # a coarse thermometer's: enough where, over so many times learn_rows,
+_LONG_KNOWN = 10  # it never yet stood still as long as a rest
 _RESTING = 4  # a run of stuck_rows / this many rows is a rest, and may be the machine's
 _AT_AN_END = 20.0  # how much longer a run at an end of the range must be to be odd,
 _REST_NS = 4 * 86_400 * 10**9  # and how long at least: a long weekend
@@ -181,12 +183,16 @@ def _take_nothing(
 def _rests(own: Record, learn_rows: int, stuck_rows: int) -> bool:
     """Whether a lively sensor stands still: one that rarely did before, and of many values.
 
-    A valve position, a set-point or a coarse counter may stand still for as long as it likes.
+    A valve position, a set-point or a coarse counter may stand still for as long as it likes; a
+    coarse thermometer that never did for thousands of rows may not.
     """
     earlier = own["changes"] + own["still"] + 1 - own["run"]
-    return bool(
-        own["run"] > 1 and _RESTING * own["run"] >= stuck_rows and earlier >= learn_rows
-        and 2 * own["changes"] >= earlier and _bits(own["bitmap"]) >= _MANY_BITS)
+    if own["run"] <= 1 or _RESTING * own["run"] < stuck_rows or earlier < learn_rows:
+        return False
+    if 2 * own["changes"] < earlier:
+        return False
+    restless = earlier >= _LONG_KNOWN * learn_rows and _RESTING * own["longest_run"] < stuck_rows
+    return bool(_bits(own["bitmap"]) >= (_SOME_BITS if restless else _MANY_BITS))
 
 
 @kernel

@@ -172,7 +172,7 @@ def _judged(table: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     for name in ("asset", "product", "seconds", "energy", "rejects"):
         cycles[name] = table[name].ravel()
     cycles["time_ns"] = (np.cumsum(table["seconds"], axis=1) * 1e9).astype(np.int64).ravel()
-    cycles["row"], cycles["made"] = np.arange(cycles.size), 1.0
+    cycles["row"], cycles["made"], cycles["told"] = np.arange(cycles.size), 1.0, 1
     return inefficiency.run(
         config, state, BUDGET_PER_WEEK, cycles, np.zeros(0, inefficiency.IDLE))
 

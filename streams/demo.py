@@ -57,10 +57,11 @@ BUDGET = "1/day"
 CHUNK_SECONDS = 300.0
 #: The same where somebody watches.
 WATCHED_SECONDS = 30.0
-#: What is watched. Totals that only ever grow (parts, rejects, energy) are left out: they are for
-#: counting, and a detector of levels would only learn that they rise.
+#: What is watched: all that the machines say. Totals (parts, rejects, energy) tell the cycles and
+#: what they cost; no detector of levels sees them.
 COLUMNS = ("power_kilowatts", "current_amperes", "motor_celsius", "bearing_celsius",
-           "vibration_millimetres_per_second", "pressure_bar", "cycle_seconds", "state")
+           "vibration_millimetres_per_second", "pressure_bar", "cycle_seconds", "parts_count",
+           "rejects_count", "energy_kilowatt_hours", "state")
 #: An alert this long after a trouble has ended is still about it.
 _AFTERMATH_SECONDS = 900.0
 

@@ -352,6 +352,7 @@ def _findings(
         np.zeros(len(rows.names), observations.SHOP), round(config.micro_stop_seconds * 1e9),
         round(config.hold_seconds * 1e9), rows.asset, rows.time_ns, state, product, settled.parts,
         settled.rejects, energy, np.ascontiguousarray(rows.value[:, _ROLE["cycle"]]), cycle, idle)
+    cycle["told"] = 1 if "product" in rows.found else 0
     return inefficiency.run(
         judged, inefficiency.allocate(judged, len(rows.names)), options.budget_per_week,
         cycle[:cycles], idle[:stills])

@@ -214,6 +214,9 @@ def test_the_demo_shows_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "What really happened" in done.stdout
     assert (tmp_path / "out" / "report.html").exists()
+    assert "not called" not in done.stdout
+    assert "packing-5: cycle time" in done.stdout  # a tenth slower
+    assert "assembly-4: sensor bearing_celsius looks faulty" in done.stdout  # frozen
     sentences = {a["sentence"] for a in alerts(tmp_path / "out") if a["state"] == "firing"}
     assert sentences
     assert any(sentence in done.stdout for sentence in sentences)

@@ -37,7 +37,7 @@ def records(table: dict[str, np.ndarray]) -> np.ndarray:
     made = np.zeros(table["seconds"].size, small.CYCLE)
     for name in NAMES:
         made[name] = full[name].ravel()
-    made["row"], made["made"] = np.arange(made.size), 1.0
+    made["row"], made["made"], made["told"] = np.arange(made.size), 1.0, 1
     return made
 
 

@@ -45,12 +45,15 @@ def shift(
     return np.array(times), np.array(rows)
 
 
-def batch(registry: Registry, names: dict[str, tuple[np.ndarray, np.ndarray]]) -> ReadingBatch:
+def batch(
+    registry: Registry, names: dict[str, tuple[np.ndarray, np.ndarray]],
+    sensors: tuple[str, ...] = SENSORS,
+) -> ReadingBatch:
     """Wide rows of several assets in order of time."""
     asset, sensor, time_ns, value = [], [], [], []
     for name, (times, rows) in names.items():
         a = registry.asset(name)
-        columns = registry.columns(a, SENSORS)
+        columns = registry.columns(a, sensors)
         asset.append(np.repeat(a, rows.size))
         sensor.append(np.tile(columns, len(rows)))
         time_ns.append(np.repeat(START + np.round(times * 1e9).astype(np.int64), rows.shape[1]))
@@ -253,20 +256,43 @@ def test_maintenance_begins_the_references_anew(
     assert after[0].id == fired[0].id
 
 
-def test_a_changeover_that_leaves_the_machine_slow_is_named_so() -> None:
+def changeover(slower: float, product: float) -> tuple[np.ndarray, np.ndarray]:
+    """700 cycles, a changeover, 260 cycles ``slower`` times as long; the product number last."""
     times, rows = shift(7, 700)
-    slow, more = shift(8, 200, 1.05, 1)
-    rows[:300, 4] = rows[300:, 4] = 0.0
-    more[:, 1] += rows[-1, 1]
-    more[:, 2] += rows[-1, 2]
-    more[:, 3] += rows[-1, 3]
+    slow, more = shift(8, 260, slower, 1)
+    more[:, 1:4] += rows[-1, 1:4]
     both = np.concatenate([rows, more])
-    both[len(rows) : len(rows) + 1, 0] = 15.0  # resetting: a changeover
+    both[len(rows), 0] = 15.0  # resetting
+    both[: len(rows), 4], both[len(rows) :, 4] = 7.0, product
+    return np.concatenate([times, times[-1] + slow]), both
+
+
+def named(monitor: Monitor, registry: Registry, sensor: str, table: tuple[np.ndarray, np.ndarray]
+          ) -> list[str]:
+    readings = batch(registry, {"press": table}, (*SENSORS[:4], sensor))
+    return [a.kind for a in losses(monitor.process(readings).alerts) if a.state == "firing"]
+
+
+def test_a_changeover_that_leaves_the_same_product_slow_is_named_so() -> None:
     registry = Registry()
-    monitor = Monitor(CONFIG, registry)
-    found = losses(monitor.process(
-        batch(registry, {"press": (np.concatenate([times, times[-1] + slow]), both)})).alerts)
-    assert [a.kind for a in found if a.state == "firing"] == ["rate_after_changeover"]
+    found = named(Monitor(CONFIG, registry), registry, "product", changeover(1.05, 7.0))
+    assert found == ["rate_after_changeover"]
+
+
+def test_another_product_is_no_alarm_whether_a_tag_tells_it_or_not() -> None:
+    for sensor, product in (("product", 9.0), ("temperature", 7.0)):
+        registry = Registry()
+        assert named(Monitor(CONFIG, registry), registry, sensor, changeover(1.08, product)) == []
+
+
+def test_a_product_that_no_tag_tells_is_recognised_when_it_comes_back() -> None:
+    times, rows = changeover(1.08, 7.0)
+    back, again = shift(9, 170, 1.04, 100)
+    again[:, 1:4] += rows[-1, 1:4]
+    again[0, 0] = 15.0
+    table = np.concatenate([times, times[-1] + back]), np.concatenate([rows, again])
+    registry = Registry()
+    assert named(Monitor(CONFIG, registry), registry, "temperature", table) == ["slow_cycle"]
 
 
 @pytest.mark.parametrize("table, words", [

@@ -241,9 +241,11 @@ def missing(sensor: Sensor, t: int, interval: int, config: Config) -> str:
 def rests(sensor: Sensor, config: Config) -> bool:
     """A lively sensor in a run worth noticing."""
     changes, earlier = len(sensor.runs) - 1, len(sensor.values) - sensor.runs[-1]
+    never_rested = 4 * max(sensor.runs[:-1], default=0) < config.stuck_rows
+    restless = earlier >= 10 * config.learn_rows and never_rested
     return (
         sensor.runs[-1] >= max(2, config.stuck_rows / 4) and earlier >= config.learn_rows
-        and 2 * changes >= earlier and len(sensor.early_bits) >= 32
+        and 2 * changes >= earlier and len(sensor.early_bits) >= (10 if restless else 32)
     )
 
 
