@@ -234,6 +234,12 @@ def ledger(options: dict[str, Any], kafka: KafkaSettings, partitions: int) -> li
     return sorted(found, key=lambda entry: (entry.command.at_ns, entry.command.id))
 
 
+def apply_to(lane: Lane, command: Command) -> None:
+    """Apply a command that came without a topic; nothing can be taken back there."""
+    if command.kind != "revert":
+        _apply(lane, command, {})
+
+
 def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
     """Apply one command to the lane that knows its asset; others pass over it."""
     names = lane.monitor.registry

@@ -15,6 +15,7 @@ from pathlib import Path
 from streams import exposition, webconfig
 from streams.alertmanager import AlertmanagerPush
 from streams.commands import Command
+from streams.errors import UsageError
 from streams.health import Status, probe
 from streams.page.board import Board
 from streams.page.desk import Desk
@@ -22,7 +23,10 @@ from streams.page.record import PageRecord
 from streams.page.routes import Pages, pages
 from streams.settings import Settings
 from streams.telemetry import Telemetry
-from streams.webserver import Answer, WebServer
+from streams.webserver import Answer, Route, WebServer
+
+#: What is served where the settings name no port (``health.port`` = -1), if it is free.
+DEFAULT_PORT, ANY = 9464, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,12 @@ def opened(
         The port cannot be had.
     """
     web = webconfig.load(Path(settings.metrics.web_config)) if settings.metrics.web_config else None
-    host, port = settings.health.host, settings.health.port
+    host, wanted = settings.health.host, settings.health.port
+    port = DEFAULT_PORT if wanted == ANY else wanted
     record = PageRecord() if settings.page.enabled and port else None
     telemetry = Telemetry(settings.metrics, settings.monitor.budget_per_week,
                           settings.monitor.alert.flood_limit, page=record)
+    tell = say or (lambda _: None)
     with contextlib.ExitStack() as stack:
         push = None
         if settings.alertmanager.urls:
@@ -76,15 +82,23 @@ def opened(
                 desk = Desk(give if has_users or is_loopback(host) else None)
                 shown = pages(board, desk, settings.monitor.language, has_users,
                               settings.page.hosts)
-            server = WebServer(host, port, {
+            routes: dict[str, Route] = {
                 "/live": lambda: _probe("/live", status),
                 "/ready": lambda: _probe("/ready", status),
                 "/metrics": lambda: Answer(telemetry.render(), exposition.CONTENT_TYPE),
-            }, web, handlers=shown.handlers, streams=shown.streams)
-            stack.callback(server.close)
-            if say is not None and board is not None:
+            }
+            try:
+                server = WebServer(
+                    host, port, routes, web, handlers=shown.handlers, streams=shown.streams)
+                stack.callback(server.close)
                 scheme = "https" if web is not None and web.tls is not None else "http"
-                say(f"the page is at {scheme}://{host}:{server.port}/")
+                what = "metrics are" if board is None else "page is"
+                tell(f"the {what} at {scheme}://{host}:{server.port}/")
+            except UsageError:
+                if wanted != ANY:
+                    raise
+                telemetry.page = None
+                tell(f"port {port} is taken: no page and no metrics; health.port names another")
         yield Front(telemetry, push)
 
 

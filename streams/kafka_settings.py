@@ -176,15 +176,15 @@ class SchemaRegistrySettings:
 
 @dataclass(frozen=True, slots=True)
 class HealthSettings:
-    """Where ``/live``, ``/ready`` and ``/metrics`` are served."""
+    """Where ``/live``, ``/ready``, ``/metrics`` and the page are served."""
 
     host: str = "127.0.0.1"
-    port: int = 0
-    """0 = nothing is served."""
+    port: int = -1
+    """0 = nothing is served; -1 = 9464 where that is free, else nothing, and it is said."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port < 65_536:
-            raise ValueError("port: must be between 0 and 65535")
+        if not -1 <= self.port < 65_536:
+            raise ValueError("port: must be between -1 and 65535")
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:

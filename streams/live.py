@@ -27,7 +27,9 @@ from streams.front import Front
 from streams.health import Status
 from streams.kafka_settings import client_options
 from streams.kafka_source import KafkaSource, patiently, prepare_topics
+from streams.lane import Lane
 from streams.local import LocalOptions
+from streams.local_front import Attendant
 from streams.outbox import Outbox
 from streams.service import SystemClock
 from streams.settings import Settings
@@ -104,9 +106,16 @@ def run(options: RunOptions, stderr: TextIO) -> int:
 
 
 def _run_locally(settings: Settings, given: LocalOptions, say: Callable[[str], None]) -> int:
-    wishes = Wishes()
+    wishes, status = Wishes(), Status()
     catch_signals(wishes, say)
-    local.run(settings, given, lambda: wishes.stop, say)
+    attendant = Attendant(status)
+    with front.opened(settings, status, attendant.give, say) as shown:
+
+        def attended(lane: Lane) -> Attendant:
+            attendant.show(shown, lane)
+            return attendant
+
+        local.run(settings, given, lambda: wishes.stop, say, attended)
     return EXIT_OK
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from anomaly.errors import StateError
 from anomaly.monitor import Monitor
@@ -57,11 +57,23 @@ class Line:
     timestamp: int = 0
 
 
+class Attended(Protocol):
+    """Who shows the lane, and does what people say (``local_front``)."""
+
+    def tend(self, lane: Lane) -> bool:
+        """Once per turn; whether something was said that must be kept."""
+
+    def kept(self) -> None:
+        """A snapshot was taken."""
+
+
 def run(
     settings: Settings, options: LocalOptions, stopped: Callable[[], bool],
-    say: Callable[[str], None],
+    say: Callable[[str], None], attended: Callable[[Lane], Attended] | None = None,
 ) -> None:
     """Read until the end (or, with ``follow``, until stopped); then the state is kept.
+
+    ``attended`` lets the lane be seen; what it gives is called once per turn.
 
     Raises
     ------
@@ -84,6 +96,7 @@ def run(
     if position:
         say(f"going on after line {lane.position} of {options.source}")
     source = _Source(options, int(position.get("byte", 0)))
+    attendant = None if attended is None else attended(lane)
 
     def checkpoint() -> None:
         now = {"byte": source.byte, "offset": lane.position, "counts": dict(lane.counts),
@@ -94,9 +107,12 @@ def run(
             say(f"state not kept: {error}")
             return
         journal.rotate()
+        if attendant is not None:
+            attendant.kept()
 
     try:
         while not stopped():
+            said = attendant is not None and attendant.tend(lane)
             lines = source.read(lane.position)
             if lines:
                 lane.take(lines)
@@ -112,7 +128,7 @@ def run(
                 journal.append(
                     names[message.topic], plain or line_of(message, is_event))
             lane.done(False, 0.0)
-            if kept.is_due(time.monotonic()):
+            if said or kept.is_due(time.monotonic()):
                 checkpoint()
         checkpoint()
     except OSError as error:
