@@ -271,6 +271,7 @@ def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
         (undo,) = assets.Tracker(lane.monitor).changes([asset], [True])
         lane.monitor.rebaseline(asset)
         lane.touched.add(asset)
+        memory.get("isolated", {}).pop(command.asset, None)
         effect = "learning anew after maintenance"
     entry = Entry(command, lane.partition, lane.position, effect)
     _write(lane, entry, undo)

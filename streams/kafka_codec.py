@@ -46,6 +46,8 @@ REASONS = {
     "name_too_long": "names longer than the limit",
     "too_many_readings": "messages with more readings than the limit",
     "too_many_names": "assets or sensors beyond the limit",
+    "isolated": "messages of an asset that is set aside because the engine failed on it",
+    "failed": "messages on which decoding failed",
     "no_schema_registry": "messages of a schema registry, and none is set",
     "unknown_schema": "messages whose schema the registry lacks or that cannot be used",
     "schema_mismatch": "messages that their schema does not fit",

@@ -5,13 +5,14 @@ Python lists, because messages are parsed one by one; only Arrow tables come as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from anomaly.batches import Int64, ReadingBatch, reading_batch
+from anomaly.registry import Registry
 from streams import kafka_arrow
 
 
@@ -83,3 +84,26 @@ class Columns:
         self.cut(0)
         self.message.clear()
         return decoded
+
+
+def without(
+    decoded: Decoded, isolated: Mapping[str, int], registry: Registry, records: Sequence[Any]
+) -> Decoded:
+    """The batch without readings of assets that are set aside; messages of nothing else are dead.
+
+    ``isolated`` maps a name to the offset from which on it is.
+    """
+    from_offset = np.full(len(registry.assets), np.iinfo(np.int64).max)
+    for a, name in enumerate(registry.assets):
+        from_offset[a] = isolated.get(name, from_offset[a])
+    offsets = np.array([record.offset for record in records], np.int64)
+    r = decoded.readings
+    stay = offsets[decoded.message] < from_offset[r.asset]
+    if stay.all():
+        return decoded
+    left = set(decoded.message[stay].tolist())
+    gone = sorted(set(decoded.message.tolist()) - left)
+    dead = sorted([*decoded.dead, *((i, "isolated") for i in gone)])
+    kept = ReadingBatch(r.asset[stay], r.sensor[stay], r.time_ns[stay], r.value[stay],
+                        r.closes[stay])
+    return Decoded(decoded.first, decoded.end, kept, decoded.message[stay], tuple(dead))

@@ -9,7 +9,7 @@ often the work was begun anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from anomaly.registry import Registry
 from streams import kafka_state, open_alerts, verdicts
 from streams.alertmanager import AlertmanagerPush
 from streams.kafka_codec import Decoder, Fields, Limits
-from streams.kafka_columns import Decoded
+from streams.kafka_columns import Decoded, without
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message, alert_message, origin_message, score_messages
 from streams.kafka_state import FORMAT, Book, Checkpoint, Record
@@ -143,8 +143,9 @@ class Lane:
         if self.is_silent:
             cut = sum(1 for r in records if r.offset < self.silent_until)
         for part, loud in ((records[:cut], False), (records[cut:], True)):
-            for decoded in self.decoder.decode(part):
-                self._digest(part, decoded, loud)
+            for piece in self._apart(part, loud):
+                for decoded in self.decoder.decode(piece):
+                    self._digest(piece, decoded, loud)
         self.position = records[-1].offset + 1
         self.since_checkpoint += len(records)
         if self.shows_others and self.telemetry is not None:  # indices stand for other assets now
@@ -234,7 +235,27 @@ class Lane:
 
     # -- one batch --------------------------------------------------------------------------------
 
+    def _apart(self, records: Sequence[Any], loud: bool) -> Iterator[Sequence[Any]]:
+        """The records around those that failed before (``isolation.py``): dead letters."""
+        failed, start = self.memory.get("failed", ()), 0
+        for i, record in enumerate(records) if failed else ():
+            if record.offset in failed:
+                yield records[start:i]
+                start = i + 1
+                self.counts["in"] += 1
+                self._bury(record, "failed", loud)
+        yield records[start:]
+
+    def _bury(self, record: Any, reason: str, loud: bool) -> None:
+        self.counts["dead_lettered"] += 1
+        self.reasons[reason] += 1
+        if loud:
+            self.send(origin_message(record, self.kafka.dead_letter_topic, reason, {}))
+
     def _digest(self, records: Sequence[Any], decoded: Decoded, loud: bool) -> None:
+        isolated = self.memory.get("isolated")
+        if isolated:
+            decoded = without(decoded, isolated, self.monitor.registry, records)
         if self.planning is not None:
             self.planning.keep(self.monitor, decoded.readings)
         outcome = self.monitor.process(decoded.readings)
@@ -247,10 +268,7 @@ class Lane:
         self.touched.update(np.unique(decoded.readings.asset).tolist())
         self.counts["in"] += decoded.end - decoded.first
         for i, reason in decoded.dead:
-            self.counts["dead_lettered"] += 1
-            self.reasons[reason] += 1
-            if loud:
-                self.send(origin_message(records[i], self.kafka.dead_letter_topic, reason, {}))
+            self._bury(records[i], reason, loud)
         self._account(records, decoded, outcome.reason, loud)
         self._tell(outcome, loud)
 

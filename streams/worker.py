@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anomaly.errors import AnomalyError
+from anomaly.registry import Registry
 from streams import kafka_state, open_alerts
 from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
 from streams.errors import StreamsError
 from streams.health import Status
+from streams.isolation import Isolation
 from streams.kafka_sink import (
     AbortedError,
     Message,
@@ -107,10 +109,14 @@ class Worker:
     _committed_at: float = 0.0
     _member_at: float = 0.0
     _state_partitions: int = 0
+    _isolation: Isolation = field(init=False)
     _complained_at: float = -math.inf
     _schemas: SchemaReader | None = None
     _paused: set[int] = field(default_factory=set)
     _resting: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._isolation = Isolation(lambda: decoder_of(self.settings, Registry(), self._schemas))
 
     @property
     def source(self) -> KafkaSource:
@@ -222,7 +228,7 @@ class Worker:
         if gap[1] > gap[0]:
             self._notice_loss(partition, *gap)
         try:
-            lane.take(records)
+            trouble = self._isolation.feed(lane, records)
         except RegistryError as error:
             now = self.clock.seconds()
             if now >= self._complained_at + COMPLAIN_SECONDS:
@@ -230,6 +236,10 @@ class Worker:
                 self.say(f"partition {partition} waits: {error}")
             self._resting[partition] = now + REST_SECONDS
             self.source.seek(partition, lane.position)
+            return
+        if trouble is not None:
+            self.say(f"partition {partition}: {trouble}")
+            self._restore(partition)
             return
         self.totals.messages += len(records)
         for text in lane.news():
@@ -313,6 +323,8 @@ class Worker:
         self.totals.commits += 1
         for lane in lanes:
             lane.done(lane in due, now)
+            if lane in due:
+                self._isolation.kept(lane.partition)
         self.totals.assets_evicted = sum(lane.evicted for lane in self.lanes.values())
         self._committed_at = now
 
@@ -406,6 +418,7 @@ class Worker:
             for name, count in checkpoint.counts.items():
                 kind, _, reason = name.partition(".")
                 (lane.reasons if kind == "dead" else lane.counts)[reason or name] = count
+        self._isolation.prepare(lane)
         self.totals.restores += 1
         self.totals.restore_seconds += self._spent("restore", started)
         return lane
