@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from anomaly import production, quality, regimes, reorder, windows
+from anomaly import production, quality, regimes, reorder, vibration, windows
 from anomaly.detectors import DETECTORS
 from anomaly.errors import ConfigError
 from anomaly.explain import LANGUAGES
@@ -125,6 +125,9 @@ class MonitorConfig:
     def sensor_config(self, asset: str, sensor: str) -> SensorConfig:
         """Options of one sensor: ``asset/sensor`` before ``sensor`` before the default."""
         found = self.sensor.get(f"{asset}/{sensor}") or self.sensor.get(sensor)
+        if self.windows.frame.group and not (found and found.limit_high < math.inf):
+            limit = vibration.velocity_limit(self.windows.frame, sensor)
+            return dataclasses.replace(found or _NO_OPTIONS, limit_high=limit)
         return found or _NO_OPTIONS
 
 

@@ -203,14 +203,19 @@ class Monitor:
         """Low, centre and high of the expected band, float64[d] each; NaN before it stands."""
         tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
         tag = self._state["reference"]["tag"][tags]
-        modes = self._state["regimes"]
-        gain, offset = regimes.units(modes, tags, int(modes["asset"]["mode"][asset]))
-        stands = tag["ready"] == 1
-        return (
-            np.where(stands, gain * tag["low"] + offset, np.nan),
-            np.where(stands, gain * tag["centre"] + offset, np.nan),
-            np.where(stands, gain * tag["high"] + offset, np.nan),
+        low, centre, high = (
+            regimes.real(self._state["regimes"], tags, asset,
+                         np.where(tag["ready"] == 1, tag[name], np.nan))
+            for name in ("low", "centre", "high")
         )
+        return low, centre, high
+
+    def latest(self, asset: int) -> Float64:
+        """What each sensor said of late, float64[d], smoothed over a few rows; NaN = nothing."""
+        tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
+        tag = self._state["alerts"]["tag"][tags]
+        return regimes.real(self._state["regimes"], tags, asset,
+                            np.where(tag["seen"] == 1, tag["recent"], np.nan))
 
     def conditions(self) -> list[Condition]:
         """The stated condition of every asset and sensor, assets in index order."""

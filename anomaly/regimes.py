@@ -167,6 +167,14 @@ def units(
     return gain, np.where(known, mode["mean"] - gain * tag["mean"], 0.0)
 
 
+def real(
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, value: Float64
+) -> Float64:
+    """Values float64[d] of an asset's tags as the sensors would say them, in its present mode."""
+    gain, offset = units(state, tags, int(state["asset"]["mode"][a]))
+    return gain * value + offset
+
+
 def back(
     state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, slot: Int64
 ) -> Callable[[int], tuple[Float64, Float64]]:

@@ -40,6 +40,8 @@ VELOCITY_LOW_HZ, VELOCITY_HIGH_HZ = 10.0, 1000.0
 #: Periods of the lowest frequency that a frame must hold for a velocity: fewer, and the window's
 #: own leakage, divided by f, rules it.
 VELOCITY_PERIODS = 2.0
+#: Name of the feature.
+VELOCITY = "velocity_rms_mm_s"
 #: mm/s² in each unit that a sample may be in.
 UNITS = {"": 0.0, "m/s2": 1e3, "g": 9806.65, "mg": 9.80665}
 #: Harmonics of a bearing rate that count, and how far beside it a line may stand: balls slip.
@@ -107,9 +109,16 @@ class Config:
     unit: str = ""
     """Unit of the samples, if they are accelerations: ``m/s2``, ``g`` or ``mg``. Empty = unknown:
     no velocity."""
+    group: str = ""
+    """Machine group of ISO 20816-3: ``1`` above 300 kW, ``2`` from 15 kW. Empty = not judged by it.
+    Given, the end of zone C is the limit that a velocity is forecast to, unless one is set."""
+    support: str = "rigid"
+    """``rigid`` or ``flexible``, as ISO 20816-3 tells them apart."""
     bearing: Bearing = field(default_factory=Bearing)
 
     def __post_init__(self) -> None:
+        if (self.group or "1", self.support) not in ZONES:
+            raise ConfigError("group: must be 1 or 2, and support rigid or flexible")
         if not 0.0 <= self.sample_hz <= 1e9 or (self.sensors and not self.sample_hz):
             raise ConfigError(f"sample_hz: must be above 0, at most 1e9, got {self.sample_hz}")
         if not SAMPLES_LEAST <= self.samples <= SAMPLES_MOST:
@@ -134,7 +143,7 @@ def names(config: Config) -> list[str]:
     """The features' names, in the order of :func:`features`."""
     ends = band_edges(config.sample_hz)
     bands = [f"band_{low:.0f}_{high:.0f}hz" for high, low in itertools.pairwise(ends)]
-    velocity = ["velocity_rms_mm_s"] if config.has_velocity else []
+    velocity = [VELOCITY] if config.has_velocity else []
     return ["rms", "kurtosis", "crest", *bands, *velocity, "envelope_rms", "envelope_peak",
             *config.bearing.rates_hz()]
 
@@ -142,6 +151,14 @@ def names(config: Config) -> list[str]:
 def band_edges(sample_hz: float) -> list[float]:
     """Edges of the octaves, the highest first: OCTAVES + 1 of them, the last 0."""
     return [sample_hz / 2.0 ** (k + 1) for k in range(OCTAVES)] + [0.0]
+
+
+def velocity_limit(config: Config, column: str) -> float:
+    """The end of zone C, in mm/s, for the velocity of a sampled sensor; inf for anything else."""
+    sensor, _, feature = column.rpartition(".")
+    if not config.group or feature != VELOCITY or sensor not in config.sensors:
+        return math.inf
+    return ZONES[config.group, config.support][2]
 
 
 def zone(velocity_mm_s: float, group: str, support: str) -> str:

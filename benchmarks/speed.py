@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         *replay_figures(200_000 // share),
         engine_figure(share),
         *detector_figures(20_000 // share),
+        vibration_figure(320 // share),
     ]
     about = {
         "machine": platform.machine(),
@@ -160,6 +161,18 @@ def detector_figures(rows: int) -> list[Figure]:
     figures.append(_figure("S-RIVER-GAUSSIAN", "river's GaussianScorer, per value", per_value, "ns",
                            f"{ratio:,.0f} times the level kernel"))
     return figures
+
+
+def vibration_figure(frames: int) -> Figure:
+    """Every feature of frames of 2,048 samples, bearing and velocity included."""
+    from anomaly import vibration
+
+    bearing = vibration.Bearing(16, 8.4, 71.5, 15.17, 33.3)
+    config = vibration.Config(("a",), 5_000.0, 2048, unit="g", bearing=bearing)
+    x = np.random.default_rng(3).normal(size=(frames, 2048))
+    return _figure("S-VIBRATION", "features of vibration frames, per sample",
+                   _timed(lambda: vibration.features(config, x)) / x.size * 1e9, "ns",
+                   f"{len(vibration.names(config))} features of 2,048 samples")
 
 
 def _timed(run: Callable[[], None], runs: int = RUNS) -> float:

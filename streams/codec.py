@@ -171,6 +171,8 @@ class FrameDecoder:
         for fault in frame.faults:
             self._reject_row(frame, fault.reason, fault.row, None, fault.text)
         time_ns = self._times(frame)
+        if frame.within_ns is not None:
+            time_ns = np.where(time_ns == NO_TIME, NO_TIME, time_ns + frame.within_ns)
         usable = time_ns != NO_TIME
         self._reject_rows(frame, "unreadable_time", ~usable, layout.time_columns)
         if layout.asset_column is None:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from anomaly.registry import NAME_LENGTH_LIMIT
 from streams import times
+from streams.arrays import holds_arrays
 from streams.cells import Marks, booleans, guess_marks, numbers, present
 from streams.errors import InputError, UsageError
 from streams.settings import InputSettings
@@ -407,6 +408,8 @@ class _Reader:
             return "text, not numbers"
         if kind == "time":
             return "a second time"
+        if holds_arrays(self.head[column].type):
+            return "arrays; [input] array_hz says how many samples a second they are"
         if kind not in ("number", "empty", "boolean"):
             return f"not numbers but {kind}"
         unnamed = raw == f"column_{column + 1}" or plain_name(raw) in ("unnamed0", "indexlevel0")

@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from streams import arrays
+from streams.arrays import Int64
 from streams.csvfile import CsvFile, Fault, open_csv
 from streams.dialect import HEAD_ROWS
 from streams.errors import InputError, UsageError
@@ -50,6 +52,8 @@ class Frame:
     columns: dict[int, pa.Array]
     faults: tuple[Fault, ...]
     line_of: Callable[[int], int | None]
+    within_ns: Int64 | None = None
+    """int64[rows] time of each row after the one that its time column tells; None = at it."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,8 @@ class Recording:
     _csv: CsvFile | None
     _parquet_rows: int
     _rows_read: int = 0
+    _array_hz: float = 0.0
+    _array_length: int = 1
 
     @property
     def fraction(self) -> float:
@@ -97,7 +103,9 @@ class Recording:
     def _parquet_frames(self, first_row: int) -> Iterator[Frame]:
         layout = self.layout
         wanted = sorted({*layout.text_columns, *layout.sensors})
-        rows = max(FRAME_ROWS_LEAST, min(FRAME_ROWS_MOST, FRAME_VALUES // len(wanted)))
+        cells = len(wanted) * self._array_length
+        least = max(1, FRAME_ROWS_LEAST // self._array_length)
+        rows = max(least, min(FRAME_ROWS_MOST, FRAME_VALUES // cells))
         labels = [c for c in (layout.asset_column, layout.sensor_column) if c is not None]
         try:
             with _opened(self.path, [layout.names[c] for c in labels]) as file:
@@ -108,8 +116,14 @@ class Recording:
                     # Columns come in the file's own order, all of them if names are not unique.
                     found = batch.columns if unique else [batch.column(c) for c in wanted]
                     columns = dict(zip(wanted, found, strict=True))
-                    yield Frame(layout, first_row, batch.num_rows, columns, (), _no_line)
-                    first_row += batch.num_rows
+                    within = None
+                    if self._array_hz > 0:
+                        spread = arrays.spread(
+                            columns, {*layout.time_columns, *labels}, self._array_hz)
+                        columns, within = spread.columns, spread.within_ns
+                    count = batch.num_rows if within is None else within.size
+                    yield Frame(layout, first_row, count, columns, (), _no_line, within)
+                    first_row += count
                     self._rows_read += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise InputError(
@@ -176,8 +190,16 @@ def _open_parquet(path: Path, magic: bytes, settings: InputSettings) -> Recordin
         raise InputError(
             path, f"this Parquet file is damaged: {_first_line(error)}; copy or export it again"
         ) from error
-    layout = understand(path, names, batch.columns, settings, None)
-    return Recording(path, "Parquet", layout, None, rows)
+    spread = settings.array_hz > 0 and any(arrays.holds_arrays(c.type) for c in batch.columns)
+    head = arrays.flattened(batch.columns) if spread else batch.columns
+    layout = understand(path, names, head, settings, None)
+    if not spread:
+        return Recording(path, "Parquet", layout, None, rows)
+    if not layout.time_columns:
+        raise UsageError(f"{path}: columns that hold arrays need a column with the time of each "
+                         "row; name it: [input] time_column")
+    return Recording(path, "Parquet", layout, None, rows, _array_hz=settings.array_hz,
+                     _array_length=arrays.longest(batch.columns))
 
 
 def _opened(path: Path, labels: list[str]) -> pq.ParquetFile:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from anomaly import memory_plan
+from anomaly import memory_plan, vibration
 from anomaly.config import parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
@@ -152,6 +152,7 @@ class _Session:
                          "rows: nothing could be judged.")
         found.append(f"Sensors: {conditions_in_words(self.monitor)}.")
         found += modes_in_words(self.monitor)
+        found += zones_in_words(self.monitor)
         found.append(f"Written: {', '.join(str(path) for path in self.outputs)}.")
         return found
 
@@ -212,6 +213,23 @@ def modes_in_words(monitor: Monitor) -> list[str]:
     )
     return [f"{count:,} {'machine' if count == 1 else 'machines'} {detail}."
             for detail, count in details.most_common(3)]
+
+
+def zones_in_words(monitor: Monitor) -> list[str]:
+    """The latest vibration velocities by the zones of ISO 20816-3, the worst first."""
+    frame, registry = monitor.config.windows.frame, monitor.registry
+    if not frame.group:
+        return []
+    latest = [
+        (float(value), f"{registry.assets[a]} {sensor.removesuffix('.' + vibration.VELOCITY)}")
+        for a, sensors in enumerate(registry.sensors)
+        for sensor, value in zip(sensors, monitor.latest(a), strict=True)
+        if vibration.velocity_limit(frame, sensor) < float("inf") and value == value
+    ]
+    told = [f"{name} {value:.2f} mm/s, zone {vibration.zone(value, frame.group, frame.support)}"
+            for value, name in sorted(latest, reverse=True)[:3]]
+    return [f"Vibration by ISO 20816-3, group {frame.group}, {frame.support} support: "
+            f"{'; '.join(told)}."] if told else []
 
 
 def _settings(options: ReplayOptions) -> Settings:

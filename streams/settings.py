@@ -56,6 +56,8 @@ class InputSettings:
     """Columns that are no sensors: labels, set points, counters without meaning."""
     counter_seconds: float = 1.0
     """What one step of a row counter, or one row without a time, stands for."""
+    array_hz: float = 0.0
+    """Samples a second of Parquet columns whose cells hold arrays: a burst of vibration a row."""
     delimiter: str = ""
     """Empty = the one that most rows agree on: comma, semicolon, tab or bar."""
     decimal_mark: str = ""
@@ -70,6 +72,8 @@ class InputSettings:
         _one_of(self.date_order, "date_order", ("", "day-first", "month-first"))
         if not 1e-9 <= self.counter_seconds <= 1e9:
             raise ValueError("counter_seconds: must be between 1e-9 and 1e9")
+        if not 0 <= self.array_hz <= 1e9:
+            raise ValueError("array_hz: must be 0 to 1e9")
         if bool(self.sensor_column) != bool(self.value_column):
             raise ValueError("sensor_column: sensor_column and value_column go together")
         if self.decimal_mark and self.decimal_mark == self.delimiter:

@@ -270,3 +270,17 @@ def test_the_compiled_gatherer_is_the_plain_one() -> None:
             part.tobytes() for part in (framed, place, *out, *state.values()))))
     assert said[0] == said[1]
     assert said[0][0][2] > 0
+
+
+def test_a_velocitys_limit_is_the_end_of_zone_c_unless_one_is_set() -> None:
+    table = {"sensors": ["a"], "sample_hz": 1000.0, "unit": "g", "group": "1",
+             "support": "flexible"}
+    config = parse({"windows": {"frame": table}})
+    assert config.sensor_config("m", "a.velocity_rms_mm_s").limit_high == 11.0
+    assert config.sensor_config("m", "a.rms").limit_high == math.inf
+    assert config.sensor_config("m", "b.velocity_rms_mm_s").limit_high == math.inf
+    own = parse({"windows": {"frame": table}, "sensor": {
+        "a.velocity_rms_mm_s": {"limit_high": 5.0}}})
+    assert own.sensor_config("m", "a.velocity_rms_mm_s").limit_high == 5.0
+    with pytest.raises(ConfigError, match="group"):
+        vibration.Config(group="7")
