@@ -4,8 +4,11 @@ import { html } from "./preact.js";
 
 const WIDTH = 360, HEIGHT = 130, LEFT = 52, RIGHT = 10, TOP = 10, BOTTOM = 22;
 
+// Seconds shown before the alert: an hour, or as long as the episode lasts.
+const BEFORE = 3600;
+
 export function Chart({ series, onset, end, words, clock }) {
-  const { time, value, low, high, sensor } = series;
+  const { time, value, low, high, sensor } = shown(series, onset);
   const known = [...value, ...low, ...high].filter((v) => v !== null);
   if (time.length < 2 || known.length === 0) {
     return html`<p class="muted">${sensor}: ${words.no_signal}</p>`;
@@ -35,6 +38,15 @@ export function quantity(v) {
   if (v === null || v === undefined || !Number.isFinite(v)) return "—";
   if (v !== 0 && (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e6)) return v.toExponential(1);
   return String(Number(v.toPrecision(3)));
+}
+
+function shown(series, onset) {
+  const newest = series.time[series.time.length - 1];
+  const from = onset - Math.max(BEFORE, newest - onset);
+  const first = Math.max(0, series.time.findIndex((t) => t >= from));
+  const cut = (column) => column.slice(first);
+  return { sensor: series.sensor, time: cut(series.time), value: cut(series.value),
+    low: cut(series.low), high: cut(series.high) };
 }
 
 function described({ value, low, high }, words) {

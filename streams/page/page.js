@@ -238,7 +238,7 @@ function Losses({ board, words, language }) {
       ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}</tr></thead>
       <tbody>${board.losses.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
         <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
-        <td class="total"><svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg> ${minutes(sum(row))}</td>
+        <td class="total">${minutes(sum(row))} <svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg></td>
         ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}</tr>`)}
       </tbody></table></div>`}</section>`;
 }
