@@ -55,8 +55,8 @@ LEVEL_WEIGHT = 0.2
 #: most ln(T / 30 w) / 30 ≈ 0.1 further false alarms in an asset's whole life.
 CLAIM_PER_ROW = 30.0
 CLAIM_ROWS = 1e4
-#: What another watcher finds (an odd shape, one sensor alone) is news only if nothing as rare came
-#: for so many rows, and no alert fired: a burst is one episode.
+#: Rows after an alert in which what another watcher finds (an odd shape, one sensor alone) is no
+#: news; where that watcher raised it, each find counts them anew: a burst is one episode.
 OTHER_ROWS = 200
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
@@ -79,8 +79,8 @@ ASSET = np.dtype([
     ("known", np.float64),      # level already told to the operator; 0 = none
     ("close", np.int8),         # 1 = the case ends with the next row (re-baseline)
     ("lead", np.int64),         # detector that led when the alert went pending
-    ("other_rows", np.int64),   # rows since one as rare as the budget for another watcher
-    ("by_other", np.int8),      # 1 = only another watcher holds the case
+    ("other_wait", np.int64),   # rows until another watcher may open a case
+    ("by_other", np.int8),      # 1 = another watcher holds the case, or held the last one
     ("quieted", np.int8),       # 1 = one of its sensors is quieter than it was
 ])
 TAG = np.dtype([
@@ -217,7 +217,8 @@ def step(
             if state[a] == INACTIVE and code == TO_PENDING:
                 told = level[r] < asset_state["known"][a]
                 code = TO_PENDING if news or (rare and not told) else -1
-                asset_state["by_other"][a] = 0 if rare and not told else 1
+                if code == TO_PENDING:
+                    asset_state["by_other"][a] = 0 if rare and not told else 1
             while code >= 0:
                 if code == TO_PENDING:
                     _open(asset_state, a, time_ns[r], level[r], fast[r], lead[r])
@@ -234,13 +235,16 @@ def step(
 
 @kernel
 def _is_other_news(asset_state: Any, a: int, rare: bool) -> bool:
-    """Whether another watcher may open a case; counts the rows since it could, or an alert."""
+    """Whether another watcher may open a case at this row; counts down to when it may."""
     case = asset_state[a]
-    case["other_rows"] = 0 if case["state"] == FIRING else case["other_rows"] + 1
-    if not rare:
+    if case["state"] == FIRING:
+        case["other_wait"] = OTHER_ROWS
         return False
-    news: bool = case["other_rows"] > OTHER_ROWS
-    case["other_rows"] = 0
+    news: bool = rare and case["other_wait"] == 0
+    if rare and case["by_other"] == 1:  # the burst goes on
+        case["other_wait"] = OTHER_ROWS
+    elif case["other_wait"] > 0:
+        case["other_wait"] -= 1
     return news
 
 
@@ -253,6 +257,7 @@ def _open(
     case["state"] = PENDING
     case["onset_ns"] = time_ns
     case["rows"] = 1
+    case["quiet"] = 0
     case["level"], case["recent"] = level, level
     case["fast"], case["recent_fast"] = fast, fast
     case["lead"] = lead

@@ -148,3 +148,12 @@ def test_many_transitions_do_not_overflow_the_output(rows: int) -> None:
     period = ([RARE] * 2 + [USUAL] * 10) * rows
     moved, _ = walk(period, [9.0] * len(period))
     assert len(moved) == 3 * rows
+
+
+def test_another_watchers_lasting_find_is_told_however_soon_after_another_alert_it_began() -> None:
+    period, beside = [USUAL] * 600, [USUAL] * 600
+    beside[3:60] = [RARE] * 57  # from the third row of the asset's life
+    period[250] = RARE
+    beside[300:] = [RARE] * 300
+    moved, _ = walk(period, [1.0] * 250 + [9.0] + [1.0] * 349, beside_s=beside)
+    assert [row for row, name in moved if name == "firing"] == [3, 250, 455]
