@@ -66,7 +66,8 @@ def opened(
     port = DEFAULT_PORT if wanted == ANY else wanted
     record = PageRecord() if settings.page.enabled and port else None
     telemetry = Telemetry(settings.metrics, settings.monitor.budget_per_week,
-                          settings.monitor.alert.flood_limit, page=record)
+                          settings.monitor.alert.flood_limit, page=record, warm=False)
+    telemetry.render()  # what the first scrape would import, while nothing is compiled beside it
     tell = say or (lambda _: None)
     with contextlib.ExitStack() as stack:
         push = None
@@ -99,6 +100,7 @@ def opened(
                     raise
                 telemetry.page = None
                 tell(f"port {port} is taken: no page and no metrics; health.port names another")
+        telemetry.warm_up()
         yield Front(telemetry, push)
 
 

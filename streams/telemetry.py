@@ -77,11 +77,15 @@ class Telemetry:
         Seconds since 1970, for the few timestamps that are not the stream's own.
     page : PageRecord, optional
         Is told of everything, too; None = nobody looks at a page.
+    warm : bool
+        Compile now what writes the text. False = the caller does with :meth:`warm_up`; until then
+        only the service's own numbers are told.
     """
 
     def __init__(
         self, settings: MetricsSettings, budget_per_week: float, flood_limit: int = FLOOD_LIMIT,
         clock: Callable[[], float] = time.time, page: PageRecord | None = None,
+        warm: bool = True,
     ) -> None:
         self.settings = settings
         self.page = page
@@ -105,7 +109,14 @@ class Telemetry:
         self._text: tuple[float, bytes] = (-1.0, b"")
         self._process = _process_registry()
         self._labels: dict[str, Labels] = {}  # by condition
+        self._is_warm = False
+        if warm:
+            self.warm_up()
+
+    def warm_up(self) -> None:
+        """Compile what writes the text of per-asset series, so that no scrape waits for it."""
         exposition.warm()
+        self._is_warm = True
 
     # -- told by the loop -------------------------------------------------------------------------
 
@@ -228,7 +239,7 @@ class Telemetry:
             at, text = self._text
             if time.monotonic() - at < SAME_TEXT_SECONDS:
                 return text
-            text = b"".join(self._families())
+            text = b"".join(self._families() if self._is_warm else self._first_families())
             self._text = (time.monotonic(), text)
             return text
 
@@ -261,6 +272,14 @@ class Telemetry:
         yield families.by_label("andon_series_left_out",
                                 "What the caps on labels left out of these metrics.", left,
                                 "family")
+        yield families.build_info()
+        yield _process_text(self._process)
+
+    def _first_families(self) -> Iterator[bytes]:
+        """What can be told before anything is compiled."""
+        with self._lock:
+            service = self._service
+        yield from families.service_families(service)
         yield families.build_info()
         yield _process_text(self._process)
 

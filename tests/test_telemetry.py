@@ -16,6 +16,7 @@ from anomaly.batches import reading_batch
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import exposition, telemetry
+from streams.metrics_settings import MetricsSettings
 from streams.telemetry import Telemetry
 from tests import telemetry_stream
 from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, WARM_UP_ROWS, Line
@@ -48,6 +49,16 @@ def test_conditions_are_those_of_the_engine_at_every_stage() -> None:
             assert found[f'andon_sensors{{condition="{state}"}}'] == count
         assert sum(name.startswith("andon_asset_condition{") for name in found) == len(ASSETS)
     assert {"warming", "trusted"} <= stages
+
+
+def test_before_anything_is_compiled_the_service_itself_is_told() -> None:
+    told = Telemetry(MetricsSettings(), 7.0, warm=False)
+    assert seen(told)["andon_ready"] == 0
+    line = Line()
+    line.step(told, 5)
+    assert not any(name.startswith("andon_asset_") for name in seen(told))
+    told.warm_up()
+    assert seen(told)['andon_asset_rows_total{asset="saw"}'] == 5
 
 
 def test_a_blind_sensor_is_told_of() -> None:
