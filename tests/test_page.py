@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import http.client
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import numpy as np
 import pytest
 
@@ -32,6 +34,7 @@ from streams.page.desk import TOKEN_HEADER, Desk
 from streams.page.record import PageRecord
 from streams.page.routes import POLICY, pages
 from streams.telemetry import Telemetry
+from streams.webconfig import WebConfig
 from streams.webserver import FOLLOWER_LIMIT, WebServer
 from tests.browser import LIBRARY
 from tests.kafka_broker import ROOT, unavailable
@@ -303,6 +306,27 @@ def test_buttons_give_the_command_line_s_commands() -> None:
         assert shelf.for_ns == 8 * 3600 * 10**9
         assert feedback.label == "false"
         assert json.loads(text) == {"id": last.id}
+
+
+def test_where_people_log_in_a_command_bears_their_name_and_any_host_may_ask() -> None:
+    users = {"ana": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))}
+    with hall() as made:
+        shown = pages(made.board, made.desk, "en", needs_login=True)
+        server = WebServer("127.0.0.1", 0, {}, WebConfig(users=users), handlers=shown.handlers,
+                           streams=shown.streams)
+        try:
+            told = {"Content-Type": "application/json", TOKEN_HEADER: made.desk.token,
+                    "Host": "andon.plant"}
+            body = b'{"kind": "acknowledge", "asset": "saw", "alert": "a1", "by": "somebody"}'
+            for path in ("/page.js", "/events", "/signals", "/commands", "/"):
+                assert ask(server, "GET", path, told)[0] == 401, path
+            assert ask(server, "POST", "/commands", told, body)[0] == 401
+            told["Authorization"] = "Basic " + base64.b64encode(b"ana:secret").decode()
+            assert ask(server, "GET", "/page.js", told)[0] == 200
+            assert ask(server, "POST", "/commands", told, body)[0] == 202
+        finally:
+            server.close()
+        assert [command.by for command in made.given] == ["ana"]
 
 
 @pytest.mark.parametrize("headers", [
