@@ -22,6 +22,7 @@ _LOW = 1.0  # nats from which an excursion counts; below, the tail is not yet on
 _WANDER = 2.0  # long-run over short-run deviation from which a reference must follow
 _FORGET = 0.1  # of a reference that follows, per batch mean
 _NOISE_CYCLES, _NOISE_SLACK = 40.0, 1.3  # memory of the scatter, and what of it is chance
+_FORGIVEN = 0.75  # standard errors of a mean that are forgiven
 _EVENTS = 25.0  # a share is learned until so many were seen: then it is known to a fifth
 _ERRORS = 0.5  # standard errors of a share that are forgiven
 _PEAK = 60.0  # nats that one excursion of the warm-up may teach
@@ -161,7 +162,7 @@ def _learn_excursions(chart: Record, values: Float64) -> None:
         own = values[:half] if part == 0 else values[half:]
         other = values[half:] if part == 0 else values[:half]
         centre = _held_mean(other, chart["centre"], chart["scale"])
-        centre += chart["scale"] / np.sqrt(other.size)
+        centre += _FORGIVEN * chart["scale"] / np.sqrt(other.size)
         reached = peak = 0.0
         for i in range(own.size):
             z = min(max((own[i] - centre) / chart["scale"], -_CLIP), _CLIP)
@@ -214,9 +215,9 @@ def freeze_mean(
     if memory > 2.0 / np.sqrt(values.size):
         scale = max(scale, held.std() * np.sqrt((1.0 + memory) / max(1.0 - memory, 0.02)))
     scale = max(scale, floor * abs(centre), 1e-300)
-    # The centre itself is known to a deviation / sqrt(n) only: one such error is forgiven.
+    # The centre itself is known to a deviation / sqrt(n) only: most of such an error is forgiven.
     chart["usual"] = centre
-    chart["centre"] = centre + scale / np.sqrt(values.size)
+    chart["centre"] = centre + _FORGIVEN * scale / np.sqrt(values.size)
     chart["scale"] = scale
     chart["wanders"] = 1 if scale > _WANDER * held.std() else 0
     _weigh(chart, shift)

@@ -42,7 +42,7 @@ ENERGY_ROWS, ENERGY_BATCHES = 25, 20
 
 _KINDS = 4  # charts per product; idle energy is the asset's
 #: Parts of the budget: the most to what is hardest to see and met most often.
-_SHARES = np.array([0.55, 0.15, 0.15, 0.10, 0.05])
+_SHARES = np.array([0.60, 0.13, 0.12, 0.10, 0.05])
 _WEEK_SECONDS = 604_800.0
 # Least deviations, as a share: what is smaller is the clock's or the meter's step.
 _CYCLE_FLOOR, _ENERGY_FLOOR = 0.005, 0.01
@@ -59,7 +59,7 @@ _ASSET = np.dtype([
     ("changed_ns", np.int64),
     ("ready_ns", np.int64),  # when the first reference of the asset stood; 0 = none does
     ("restart", np.int64),  # 1 = what was usual may have changed
-    ("stills", np.int64),  # standstills kept so far
+    ("stills", np.int64, (2,)),  # times at rest kept so far, by group
     ("usual_seconds", np.float64),  # cycle of the product made last
     ("place", np.int64),  # of the product made now, where no tag tells it
     ("fresh", np.int64),  # cycles seen since the changeover, up to RECOGNISE; 0 = recognised
@@ -87,9 +87,11 @@ CYCLE = np.dtype([
     ("energy", np.float64), ("rejects", np.float64),
 ])
 
-#: A standstill that is over, and the mean power that was drawn in it.
+#: Some minutes at rest, and the mean power that was drawn; ``group`` 0: it waited or was stopped,
+#: 1: there was nothing to do.
 IDLE = np.dtype([
-    ("row", np.int64), ("asset", np.int64), ("time_ns", np.int64), ("power", np.float64),
+    ("row", np.int64), ("asset", np.int64), ("time_ns", np.int64), ("group", np.int64),
+    ("power", np.float64),
 ])
 
 #: One change: a loss began (``firing`` 1) or is over (0). ``since_ns`` is the same in both.
@@ -127,7 +129,7 @@ class Config:
     idle_shift: float = 0.15
     """Rise of the power at rest, as a share, that is found fastest."""
     idle_stills: int = 20
-    """Standstills from which the usual power at rest is known."""
+    """Times at rest, of five minutes each, from which the usual power at rest is known."""
 
     def __post_init__(self) -> None:
         if not 50 <= self.warm_up_cycles <= 100_000:
@@ -155,8 +157,8 @@ def allocate(config: Config, assets: int) -> State:
         "asset_kept": np.zeros((assets, config.products, config.warm_up_cycles, 2)),
         "asset_energy": np.zeros((assets, config.products, ENERGY_BATCHES)),
         "asset_fresh": np.zeros((assets, RECOGNISE)),
-        "asset_idle": np.zeros(assets, charts.CHART),
-        "asset_still": np.zeros((assets, config.idle_stills)),
+        "asset_idle": np.zeros((assets, 2), charts.CHART),
+        "asset_still": np.zeros((assets, 2, config.idle_stills)),
     }
 
 
@@ -206,7 +208,7 @@ def judge(
     m = 0
     value = np.empty(_KINDS)
     for i in range(start, cycles.size):
-        if m + _KINDS * (asset_chart.shape[1] + 1) + 1 > out.size and m > 0:
+        if m + _KINDS * (asset_chart.shape[1] + 1) + 2 > out.size and m > 0:
             return i, m
         row = cycles[i]
         a, t, seconds = row["asset"], row["time_ns"], row["seconds"]
@@ -322,27 +324,29 @@ def judge_idle(
 ) -> int:
     """Standstills in order; returns the findings written.
 
-    How many of them there are in a week is told by the clock, not by the chart.
+    How many of them there are in a week is told by the clock, not by the chart. Both groups share.
     """
     m = 0
     for i in range(idle.size):
         row = idle[i]
         a, t = row["asset"], row["time_ns"]
-        own, chart, kept = asset_row[a], asset_idle[a], asset_still[a]
+        g = row["group"]
+        own, chart, kept = asset_row[a], asset_idle[a, g], asset_still[a, g]
         if not row["power"] > 0.0:
             continue
         if chart["known"] == 0:
-            if own["stills"] == 0:
+            n = own["stills"][g]
+            if n == 0:
                 chart["told_ns"] = t
-            kept[own["stills"]] = row["power"]
-            own["stills"] += 1
-            if own["stills"] == kept.size:
+            kept[n] = row["power"]
+            own["stills"][g] += 1
+            if n + 1 == kept.size:
                 weekly = kept.size * _WEEK_SECONDS * 1e9 / max(t - chart["told_ns"], 1.0)
                 charts.freeze_mean(chart, kept, shift, np.inf, kept.size, _ENERGY_FLOOR)
                 chart["seen"] = weekly
             continue
         before = chart["firing"]
-        per_limit = chart["seen"] / budget / _SHARES[IDLE_ENERGY]
+        per_limit = 2.0 * chart["seen"] / budget / _SHARES[IDLE_ENERGY]
         actual = charts.follow(chart, row["power"], 1.0, t, per_limit, shift, 2.0)
         if chart["firing"] != before:
             if before == 0:
@@ -378,7 +382,7 @@ def _tell(
 
 @kernel
 def _start_anew(
-    own: Record, products: Records, own_charts: Records, idle: Record, row: Record,
+    own: Record, products: Records, own_charts: Records, idle: Records, row: Record,
     out: Records, m: int,
 ) -> int:
     """Forget every reference of the asset; what was firing is over."""
@@ -392,12 +396,14 @@ def _start_anew(
             charts.forget(own_charts[p, k])
         products[p]["cycles"], products[p]["ready"], products[p]["span"] = 0, 0, 0.0
         products[p]["metered"], products[p]["used"], products[p]["batches"] = 0.0, 0.0, 0
-    own["restart"], own["stills"] = 0, 0
-    if idle["firing"] == 1:
-        idle["firing"] = 0
-        out[m]["period_seconds"] = np.nan
-        m = _tell(idle, row["row"], row["asset"], 0, row["time_ns"], np.nan, np.nan, out, m)
-    charts.forget(idle)
+    own["restart"] = 0
+    for g in range(idle.size):
+        own["stills"][g] = 0
+        if idle[g]["firing"] == 1:
+            idle[g]["firing"] = 0
+            out[m]["period_seconds"] = np.nan
+            m = _tell(idle[g], row["row"], row["asset"], 0, row["time_ns"], np.nan, np.nan, out, m)
+        charts.forget(idle[g])
     return m
 
 

@@ -33,7 +33,7 @@ _STATE, _PARTS, _PULSE, _PER_ROW, _REJECTS, _ENERGY, _POWER, _CYCLE, _PRODUCT = 
 _DOUBTED, _RESTARTED = -1, 1  # what ``quality`` says of a reading's time
 _NEVER = -(1 << 62)
 NO_PART = 1 << 62
-_IDLE_NS = 60 * 10**9  # a shorter standstill tells nothing of what the machine draws then
+_IDLE_NS = 300 * 10**9  # time at rest that is told at once, be it one stop or many short waits
 _HOLD_NS = 600 * 10**9  # a power holds so long at most
 
 Records = npt.NDArray[np.void]
@@ -65,8 +65,8 @@ SHOP = np.dtype([
     ("stopped_ns", np.int64),  # of the stop under way
     ("used", np.float64),  # energy of the part under way
     ("whole", np.int64),  # 1 = its beginning was seen
-    ("idle_ns", np.int64),
-    ("idle_used", np.float64),
+    ("idle_ns", np.int64, (2,)),  # time and energy at rest, since it was told last:
+    ("idle_used", np.float64, (2,)),  # while it waits or is stopped, and while nothing is to do
     ("changed_ns", np.int64),  # latest change of product, or end of a changeover
     ("judged", np.int64),  # 1 once a reference of the asset stands
 ])
@@ -218,7 +218,9 @@ def finish(
             shop["worked_ns"], shop["stopped_ns"], shop["used"], shop["whole"] = 0, 0, 0.0, 1
         now = np.int64(state[i]) if state[i] >= 0 else shop["state"]
         if now != shop["state"]:
-            stills += _leave(shop, asset[i], now, t, i, idle[stills])
+            _leave(shop, now, t)
+        if shop["read"] == 1:
+            stills = _tell_rest(shop, asset[i], t, i, idle, stills)
         if product[i] != shop["making"]:
             shop["making"], shop["changed_ns"], shop["whole"] = product[i], t, 0
     return m, stills
@@ -233,15 +235,17 @@ def _spend(shop: Record, length: int, used: float, micro_ns: int, hold_ns: int) 
         usual + max(1, min(usual >> 3, length - usual)) if length > usual
         else usual - min(usual >> 3, usual - length))
     if usual > 0 and length > hold:  # nobody knows what was done
-        shop["whole"] = shop["idle_ns"] = shop["worked_ns"] = shop["stopped_ns"] = 0
+        shop["whole"] = shop["worked_ns"] = shop["stopped_ns"] = 0
         return
     state = shop["state"]
     if state == states.PRODUCING or state == states.UNKNOWN:
         shop["worked_ns"] += length
         shop["used"] += used
         return
-    shop["idle_ns"] += length
-    shop["idle_used"] += used
+    if state != states.CHANGEOVER:
+        group = 1 if state == states.IDLE else 0
+        shop["idle_ns"][group] += length
+        shop["idle_used"][group] += used
     if state == states.STOPPED:
         shop["stopped_ns"] += length
         if shop["stopped_ns"] >= micro_ns:  # a stop, no part of any cycle
@@ -249,8 +253,8 @@ def _spend(shop: Record, length: int, used: float, micro_ns: int, hold_ns: int) 
 
 
 @kernel
-def _leave(shop: Record, a: int, now: int, t: int, i: int, out: Record) -> int:
-    """The state changes: a standstill that is over tells what was drawn in it; 1 = it does."""
+def _leave(shop: Record, now: int, t: int) -> None:
+    """The state changes."""
     before = shop["state"]
     shop["state"] = now
     if before == states.CHANGEOVER:
@@ -258,15 +262,21 @@ def _leave(shop: Record, a: int, now: int, t: int, i: int, out: Record) -> int:
     if before == states.STOPPED:  # a micro-stop is part of the cycle it interrupts
         shop["worked_ns"] += shop["stopped_ns"]
         shop["stopped_ns"] = 0
-    if now != states.PRODUCING and now != states.UNKNOWN:
-        return 0
-    length, drawn = shop["idle_ns"], shop["idle_used"]
-    shop["idle_ns"], shop["idle_used"] = 0, 0.0
-    if length < _IDLE_NS or shop["read"] == 0:
-        return 0
-    out["row"], out["asset"], out["time_ns"] = i, a, t
-    out["power"] = drawn / (length / 3.6e12)
-    return 1
+
+
+@kernel
+def _tell_rest(shop: Record, a: int, t: int, i: int, out: Records, m: int) -> int:
+    """What was drawn at rest, once enough of it was seen; returns the count."""
+    for group in range(2):
+        length = shop["idle_ns"][group]
+        if length < _IDLE_NS:
+            continue
+        row = out[m]
+        row["row"], row["asset"], row["time_ns"], row["group"] = i, a, t, group
+        row["power"] = shop["idle_used"][group] / (length / 3.6e12)
+        m += 1
+        shop["idle_ns"][group], shop["idle_used"][group] = 0, 0.0
+    return m
 
 
 @kernel

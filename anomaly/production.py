@@ -74,7 +74,7 @@ class Config:
     """Number of the product, recipe or order: each has references of its own."""
     line: tuple[str, ...] = ()
     """Assets in the order of the parts: tells starved from blocked."""
-    budget_share: float = 0.3
+    budget_share: float = 0.4
     """Part of the alert budget that goes to inefficiencies, for an asset whose cycles are told."""
     ledger: ledger.Config = field_of(default_factory=ledger.Config)
     inefficiency: inefficiency.Config = field_of(default_factory=inefficiency.Config)
@@ -446,7 +446,7 @@ def _settle(
     accounts.add(state["accounts"], plan, settled.segments,
                  asset, time_ns, product, settled)
     cycle = np.zeros(n, inefficiency.CYCLE)
-    idle = np.zeros(n, inefficiency.IDLE)
+    idle = np.zeros(2 * n, inefficiency.IDLE)
     limit_ns = round(config.ledger.micro_stop_seconds * 1e9)
     hold_ns = round(config.ledger.hold_seconds * 1e9)
     counts = observations.finish(

@@ -347,7 +347,7 @@ def _findings(
     """Judge the cycles and the standstills of every asset, as the live engine does."""
     judged = replace(inefficiency.Config(), products=config.products)
     cycle = np.zeros(rows.asset.size, inefficiency.CYCLE)
-    idle = np.zeros(rows.asset.size, inefficiency.IDLE)
+    idle = np.zeros(2 * rows.asset.size, inefficiency.IDLE)
     cycles, stills = observations.finish(
         np.zeros(len(rows.names), observations.SHOP), round(config.micro_stop_seconds * 1e9),
         round(config.hold_seconds * 1e9), rows.asset, rows.time_ns, state, product, settled.parts,
