@@ -139,12 +139,14 @@ def loss_alerts(
             unit = production.power_unit(settings, voice.registry.sensors[a])
         text = loss_sentence(
             voice.language, kind, state, asset, onset, expected, actual,
-            float(found["cycle_seconds"]), unit)
+            float(found["cycle_seconds"]), unit,
+            before=voice.registry.assets[found["product"]] if kind == "bottleneck" else "")
         made.append((int(places[i]), Alert(
             id=_identity(asset, kind, "", onset), asset=asset, kind=kind, state=state,
             severity="low", onset_ns=onset, time_ns=int(found["time_ns"]),
             return_period_seconds=float(found["period_seconds"]),
-            contributions=(Contribution(kind, 1.0, expected, actual),),
+            contributions=() if kind == "bottleneck" else (
+                Contribution(kind, 1.0, expected, actual),),
             time_left_seconds=None, sentence=text)))
     return made
 

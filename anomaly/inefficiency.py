@@ -29,12 +29,13 @@ from anomaly.kernel import kernel
 
 VERSION = 2
 
-#: The kinds of loss; the index is the code. The last is a slow cycle that began with a changeover.
+#: The kinds of loss; the index is the code. ``rate_after_changeover`` is a slow cycle that began
+#: with a changeover; ``bottleneck`` is not judged here but by the module of that name.
 KINDS = (
     "slow_cycle", "micro_stops", "energy_per_part", "rejects", "idle_energy",
-    "rate_after_changeover",
+    "rate_after_changeover", "bottleneck",
 )
-SLOW_CYCLE, MICRO_STOPS, ENERGY, REJECTS, IDLE_ENERGY, AFTER_CHANGEOVER = range(6)
+SLOW_CYCLE, MICRO_STOPS, ENERGY, REJECTS, IDLE_ENERGY, AFTER_CHANGEOVER, BOTTLENECK = range(7)
 
 #: Energy per part is judged in means of so many rows, from so many means on: it follows the hall's
 #: and the machine's temperature up and down within hours, and what is looked for takes days.
@@ -42,10 +43,13 @@ ENERGY_ROWS, ENERGY_BATCHES = 25, 20
 
 _KINDS = 4  # charts per product; idle energy is the asset's
 #: Parts of the budget: the most to what is hardest to see and met most often.
-_SHARES = np.array([0.60, 0.13, 0.12, 0.10, 0.05])
+_SHARES = np.array([0.60, 0.13, 0.12, 0.08, 0.05])
+#: And this to the bottleneck of a line.
+BOTTLENECK_SHARE = 0.02
 _WEEK_SECONDS = 604_800.0
 # Least deviations, as a share: what is smaller is the clock's or the meter's step.
 _CYCLE_FLOOR, _ENERGY_FLOOR = 0.005, 0.01
+_STOPS_IN_A_ROW = 4  # more long cycles one after another are slow ones
 _SAME_PRODUCT = 0.02  # a product whose usual cycle differs by less is the same
 _FEWEST_CYCLES = 20  # of a product before it can be recognised again
 _AFTER_CYCLES = 60.0  # usual cycles after a changeover in which a slower rate is its
@@ -63,6 +67,7 @@ _ASSET = np.dtype([
     ("usual_seconds", np.float64),  # cycle of the product made last
     ("place", np.int64),  # of the product made now, where no tag tells it
     ("fresh", np.int64),  # cycles seen since the changeover, up to RECOGNISE; 0 = recognised
+    ("in_a_row", np.int64),  # cycles with a stop, without one between them
     ("asked", np.int64),  # 1 = the product is being recognised
 ])
 _PRODUCT = np.dtype([
@@ -246,6 +251,8 @@ def judge(
             continue
         own["usual_seconds"] = kind["seconds"]
         stopped = _stopped(seconds, kind["seconds"], own_charts[SLOW_CYCLE]["scale"], stop_share)
+        own["in_a_row"] = own["in_a_row"] + 1 if stopped else 0
+        stopped = stopped and own["in_a_row"] <= _STOPS_IN_A_ROW  # else every cycle is that slow
         value[SLOW_CYCLE] = np.nan if stopped else seconds
         value[MICRO_STOPS] = 1.0 if stopped else 0.0
         value[ENERGY] = np.nan
@@ -256,8 +263,7 @@ def judge(
         week = _WEEK_SECONDS / budget / kind["span"]  # rows per finding
         for k in range(_KINDS):
             before = own_charts[k]["firing"]
-            trials = row["made"] if k == REJECTS else 1.0
-            factor = reject_factor if k == REJECTS else stop_factor
+            trials, factor = (row["made"], reject_factor) if k == REJECTS else (1.0, stop_factor)
             rows = week / ENERGY_ROWS if k == ENERGY else week
             actual = charts.follow(
                 own_charts[k], value[k], trials, t, rows / _SHARES[k], shift, factor)

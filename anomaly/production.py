@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly import accounts, cycles, inefficiency, ledger, observations, states
+from anomaly import accounts, bottleneck, cycles, inefficiency, ledger, observations, states
 from anomaly.batches import Bool, Float64, Int8, Int64, Ordered, RowBatch
 from anomaly.errors import ConfigError
 from anomaly.registry import Registry
@@ -28,7 +28,7 @@ from anomaly.registry import Registry
 #: Of each component that the stage keeps.
 VERSIONS = {
     "production": 1, "ledger": ledger.VERSION, "accounts": accounts.VERSION,
-    "inefficiency": inefficiency.VERSION,
+    "inefficiency": inefficiency.VERSION, "bottleneck": bottleneck.VERSION,
 }
 
 #: Kinds of alert that are losses, not faults.
@@ -73,7 +73,7 @@ class Config:
     product_sensor: str = ""
     """Number of the product, recipe or order: each has references of its own."""
     line: tuple[str, ...] = ()
-    """Assets in the order of the parts: tells starved from blocked."""
+    """Assets in the order of the parts: tells starved from blocked, and who is waited for."""
     budget_share: float = 0.4
     """Part of the alert budget that goes to inefficiencies, for an asset whose cycles are told."""
     ledger: ledger.Config = field_of(default_factory=ledger.Config)
@@ -172,6 +172,8 @@ class Roles:
         Whether the tag only counts.
     previous, following : int64[A]
         Neighbours in the line, −1 = none.
+    line : int64[L]
+        Assets of the line in the order of the parts.
     """
 
     tag: Int64
@@ -179,6 +181,7 @@ class Roles:
     counter: Bool
     previous: Int64
     following: Int64
+    line: Int64
 
     @property
     def any(self) -> bool:
@@ -192,16 +195,16 @@ def resolve(
     """Find the roles among the registered sensors; call again when some were added."""
     roles = Roles(
         np.full(tags, -1, np.int64), np.zeros(len(names), np.bool_), np.zeros(tags, np.bool_),
-        np.full(len(names), -1, np.int64), np.full(len(names), -1, np.int64))
+        np.full(len(names), -1, np.int64), np.full(len(names), -1, np.int64),
+        np.array([list(names).index(name) for name in config.line if name in names], np.int64))
     for a, own in enumerate(sensors):
         for role, name in role_names(config, own).items():
             tag = table[a, list(own).index(name)]
             roles.asset[a] = True
             roles.tag[tag] = _ROLE[role]
             roles.counter[tag] = role in COUNTERS
-    order = [list(names).index(name) for name in config.line if name in names]
-    roles.previous[order[1:]] = order[:-1]
-    roles.following[order[:-1]] = order[1:]
+    roles.previous[roles.line[1:]] = roles.line[:-1]
+    roles.following[roles.line[:-1]] = roles.line[1:]
     return roles
 
 
@@ -218,6 +221,7 @@ def allocate(config: Config, assets: int) -> dict[str, State]:
         "ledger": ledger.allocate(config.ledger, assets),
         "accounts": accounts.allocate(config.ledger.products, assets),
         "inefficiency": inefficiency.allocate(config.inefficiency, assets),
+        "bottleneck": bottleneck.allocate(assets),
     }
 
 
@@ -405,6 +409,18 @@ def restart(state: Mapping[str, State], asset: int) -> None:
         state["inefficiency"]["asset_row"]["restart"][asset] = 1
 
 
+def _with_moves(findings: Records, moved: Records, budget_per_week: float) -> Records:
+    """The findings with the moves of the bottleneck among them, in order of row."""
+    found = np.zeros(moved.size, inefficiency.FINDING)
+    for name in ("row", "asset", "firing", "since_ns", "time_ns"):
+        found[name] = moved[name]
+    found["product"], found["kind"] = moved["usual"], inefficiency.BOTTLENECK
+    found["expected"] = found["actual"] = found["cycle_seconds"] = np.nan
+    found["period_seconds"] = 604_800.0 / budget_per_week
+    every = np.concatenate([findings, found])
+    return every[np.argsort(every["row"], kind="stable")]
+
+
 def without_counters(roles: Roles, table: Int64, rows: RowBatch) -> RowBatch:
     """The rows as the detectors see them: what only counts has no level that could be odd."""
     if not roles.any:
@@ -457,5 +473,10 @@ def _settle(
                                 cycle[: counts[0]], idle[: counts[1]])
     stands = state["inefficiency"]["asset_row"]["ready_ns"]
     observations.mark(own["asset_shop"], stands, asset, time_ns, closed_at, judged_at)
+    if config.line:
+        moved = bottleneck.run(
+            state["bottleneck"], inefficiency.BOTTLENECK_SHARE * share, roles.line, asset, time_ns,
+            canonical)
+        findings = _with_moves(findings, moved, inefficiency.BOTTLENECK_SHARE * share)
     findings["row"] = closed_at[findings["row"]]
     return Produced(findings, judged_at)

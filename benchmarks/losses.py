@@ -1,19 +1,24 @@
 """How soon is a small loss called, how often is it called for nothing, and do forecasts hold?
 
-Run: ``python -m benchmarks.losses [--data DIR] [--seeds 6] [--out FILE]``; one JSON object. Figures
-have permanent ids ``losses.<kind>.<background>.<size>``, each with the median delay in cycles, how
-many of how many were called, and false findings per machine-week before the change beside the
-promised one. Kinds are injected, seeded, at the middle of a healthy stretch:
+Run: ``python -m benchmarks.losses [--data DIR] [--seeds 12] [--out FILE]``; one JSON object.
+Figures have permanent ids, each with the median delay and how many of how many were called. The
+alert budget is one a week, of which ``budget_share`` goes to losses (``anomaly.production``).
 
-* backgrounds ``simulator`` (cycles of the simulated line), ``sme_cycles``, ``hrss``, ``genesis``,
-  ``ppd``: from recordings the *scatter* of a real cycle is taken (a robust relative residual with
-  its own order and tail, so its autocorrelation too), laid on a 76 s cycle;
-  A recording with fewer than 200 cycles (``hrss``, ``genesis``: some ten) gives only its count;
-  in ``ppd`` no cycle is told, a length of its early life stands for one;
-* nuisances (a product change, a start-up after a break) must stay quiet: machines that spoke;
+* ``losses.live.<kind>.<size>``: injected into a simulated line, through the whole engine
+  (``benchmarks.losses_live``); ``losses.live.quiet`` a healthy line with every nuisance,
+  ``losses.live.sme_cycles`` a real shop floor in its own five minutes, status and alarm hidden;
+* ``losses.<kind>.<background>.<size>``: charts alone, on the *scatter* of real cycles (a relative
+  residual with its own order and tail, so its autocorrelation too) laid on a 76 s cycle. A row of
+  ``sme_cycles`` stands for the thirty parts that were counted in it. ``ppd`` tells no cycle: a
+  length of its early life stands for one; it is constant for hours and then jumps, which are
+  changes, not scatter. ``hrss`` and ``genesis`` have some ten cycles: only their count is given;
+* ``losses.promise.<background>``: findings on healthy cycles over the promised ones, for these and
+  for independent and autocorrelated noise of 1 and 3 %;
+* ``losses.nuisance.<background>.<kind>``: machines that spoke at a healthy change;
 * ``losses.interval_coverage.<set>``: see ``benchmarks.timeleft``.
 
-That every second is booked as it was is a test (``tests/test_ledger.py``), not a figure.
+That every second is booked as it was is a test (``tests/test_ledger.py``,
+``tests/test_production.py``), not a figure.
 """
 
 from __future__ import annotations
@@ -30,13 +35,18 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from anomaly import inefficiency
+from anomaly import inefficiency, production
 from anomaly.batches import Float64
-from benchmarks import timeleft
+from benchmarks import losses_live, timeleft
 
 CYCLE_SECONDS = 76.0
 HEALTHY, CHANGED = 700, 400
 BUDGET_PER_WEEK = 1.0
+#: What of it goes to losses, where cycles are told.
+LOSSES_PER_WEEK = BUDGET_PER_WEEK * production.Config().budget_share
+#: Parts in a row of a background; one where none is given.
+PARTS = {"sme_cycles": 30}
+PROMISE_MACHINES, PROMISE_CYCLES = 48, 4000
 _WEEK_SECONDS = 604_800.0
 SIZES: dict[str, tuple[float, ...]] = {
     "slow_cycle": (0.01, 0.02, 0.05, 0.10),
@@ -54,10 +64,20 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANDON_DATA", default)))
     parser.add_argument("--seeds", type=int, default=12, help="machines per figure")
+    parser.add_argument("--lines", type=int, default=3, help="simulated lines per live figure")
     parser.add_argument("--out", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
     found: dict[str, Any] = {}
-    for name, scatter in backgrounds(options.data).items():
+    for kind, (_, sizes, _) in losses_live.KINDS.items():
+        for size in sizes:
+            found[f"losses.live.{kind}.{size:g}"] = losses_live.called(kind, size, options.lines)
+    found["losses.live.quiet"] = losses_live.quiet_line(2, 6.0)
+    if (options.data / "sme_cycles").is_dir():
+        found["losses.live.sme_cycles"] = losses_live.shop_floor(options.data)
+    healthy = 0
+    weeks = 0.0
+    for name, scatter in {**noises(), **backgrounds(options.data)}.items():
+        parts = PARTS.get(name, 1)
         found[f"losses.cycles.{name}"] = scatter.size
         if scatter.size < _FEWEST_CYCLES:
             continue
@@ -66,12 +86,20 @@ def main(arguments: Sequence[str]) -> int:
             "deviation": round(float(scatter.std()), 4),
             "autocorrelation": round(float(np.corrcoef(scatter[1:], scatter[:-1])[0, 1]), 2),
         }
+        promise = kept(scatter, parts)
+        found[f"losses.promise.{name}"] = promise
+        if name != "ppd":
+            healthy += promise["findings"]
+            weeks += promise["promised"]
         for kind, sizes in SIZES.items():
-            for size in sizes:
+            for size in sizes if not name.startswith("noise") else sizes[:2]:
                 key = f"losses.{kind}.{name}.{size:g}"
-                found[key] = delay(scatter, kind, size, options.seeds)
+                found[key] = delay(scatter, kind, size, options.seeds, parts)
         for nuisance in ("product_change", "start_up"):
-            found[f"losses.nuisance.{name}.{nuisance}"] = quiet(scatter, nuisance, options.seeds)
+            found[f"losses.nuisance.{name}.{nuisance}"] = quiet(
+                scatter, nuisance, options.seeds, parts)
+    found["losses.promise.all_but_ppd"] = {
+        "findings": healthy, "promised": round(weeks, 1), "ratio": round(healthy / weeks, 2)}
     for name in timeleft.SETS:
         if (options.data / name).is_dir():
             for share in timeleft.LIMIT_SHARES:
@@ -94,6 +122,31 @@ def backgrounds(data: Path) -> dict[str, Float64]:
     return found
 
 
+def noises() -> dict[str, Float64]:
+    """Noise of 1 and 3 %, independent or remembering its last value."""
+    generator = np.random.default_rng(0)
+    found = {}
+    for deviation in (0.01, 0.03):
+        for memory in (0.0, 0.3, 0.7):
+            fresh = generator.normal(size=20_000)
+            values = np.empty(fresh.size)
+            values[0] = fresh[0]
+            for i in range(1, fresh.size):
+                values[i] = memory * values[i - 1] + np.sqrt(1.0 - memory**2) * fresh[i]
+            found[f"noise_{deviation:g}_memory_{memory:g}"] = deviation * values
+    return found
+
+
+def kept(scatter: Float64, parts: int) -> dict[str, Any]:
+    """Findings on healthy cycles, and how many were promised."""
+    found = _judged(machines(scatter, PROMISE_MACHINES, PROMISE_CYCLES), parts)
+    cycles = PROMISE_CYCLES - inefficiency.Config().warm_up_cycles
+    weeks = PROMISE_MACHINES * cycles * parts * CYCLE_SECONDS / _WEEK_SECONDS
+    promised = weeks * LOSSES_PER_WEEK
+    count = int((found["firing"] == 1).sum())
+    return {"findings": count, "promised": round(promised, 1), "ratio": round(count / promised, 2)}
+
+
 def machines(scatter: Float64, seeds: int, count: int) -> dict[str, np.ndarray[Any, Any]]:
     """Cycles of so many machines: stretches of the scatter, healthy jams and rejects added."""
     generator = np.random.default_rng(20_260_302)
@@ -111,10 +164,12 @@ def machines(scatter: Float64, seeds: int, count: int) -> dict[str, np.ndarray[A
     }
 
 
-def delay(scatter: Float64, kind: str, size: float, seeds: int) -> dict[str, Any]:
-    """Median cycles from the change to the call, k of n, false findings per week and promised."""
+def delay(
+    scatter: Float64, kind: str, size: float, seeds: int, parts: int
+) -> dict[str, Any]:
+    """Median cycles from the change to the call, k of n, false findings and promised."""
     daily = kind == "energy_per_part"
-    after = 6 * round(86_400 / CYCLE_SECONDS) if daily else CHANGED
+    after = 6 * round(86_400 / CYCLE_SECONDS / parts) if daily else CHANGED
     table = machines(scatter, seeds, HEALTHY + after)
     generator = np.random.default_rng(7)
     changed = slice(HEALTHY, None)
@@ -125,30 +180,31 @@ def delay(scatter: Float64, kind: str, size: float, seeds: int) -> dict[str, Any
         jam = more * (1.0 + 4.0 * generator.random(more.shape))
         table["seconds"][:, changed] += CYCLE_SECONDS * jam
     elif daily:
-        days = np.arange(after) * CYCLE_SECONDS / 86_400.0
+        days = np.arange(after) * parts * CYCLE_SECONDS / 86_400.0
         table["energy"][:, changed] *= 1.0 + size * days
     else:
         more = generator.random((seeds, after)) < (size - 1.0) * _REJECT_SHARE
         table["rejects"][:, changed] = np.maximum(table["rejects"][:, changed], more)
-    found = _judged(table)
+    found = _judged(table, parts)
     place = found["row"] % (HEALTHY + after)
     firing = found["firing"] == 1
     delays = np.full(seeds, np.inf)
     own = firing & (found["kind"] == inefficiency.KINDS.index(kind)) & (place >= HEALTHY)
     np.minimum.at(delays, found["asset"][own], place[own] - HEALTHY + 1.0)
     called = np.isfinite(delays)
-    weeks = seeds * (HEALTHY - inefficiency.Config().warm_up_cycles) * CYCLE_SECONDS / _WEEK_SECONDS
+    weeks = seeds * (HEALTHY - inefficiency.Config().warm_up_cycles) * parts * CYCLE_SECONDS
     median = float(np.median(delays))
+    told = np.isfinite(median)
     return {
-        "median_cycles": median if np.isfinite(median) else None,
-        "median_hours": round(median * CYCLE_SECONDS / 3600.0, 2) if np.isfinite(median) else None,
+        "median_cycles": median * parts if told else None,
+        "median_hours": round(median * parts * CYCLE_SECONDS / 3600.0, 2) if told else None,
         "called": f"{int(called.sum())}/{seeds}",
         "false_findings": int((firing & (place < HEALTHY)).sum()),
-        "healthy_weeks": round(weeks, 2), "promised_per_week": BUDGET_PER_WEEK,
+        "promised": round(weeks / _WEEK_SECONDS * LOSSES_PER_WEEK, 2),
     }
 
 
-def quiet(scatter: Float64, nuisance: str, seeds: int) -> str:
+def quiet(scatter: Float64, nuisance: str, seeds: int, parts: int) -> str:
     """How many machines said anything within 40 cycles of a healthy change."""
     table = machines(scatter, seeds, HEALTHY + 40)
     if nuisance == "product_change":
@@ -160,21 +216,22 @@ def quiet(scatter: Float64, nuisance: str, seeds: int) -> str:
         rise = 0.06 * np.exp(-np.arange(39) / 6.0)
         table["seconds"][:, HEALTHY + 1 :] *= 1.0 + rise
         table["energy"][:, HEALTHY + 1 :] *= 1.0 + rise
-    found = _judged(table)
+    found = _judged(table, parts)
     late = (found["firing"] == 1) & (found["row"] % (HEALTHY + 40) >= HEALTHY)
     return f"{np.unique(found['asset'][late]).size}/{seeds}"
 
 
-def _judged(table: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+def _judged(table: dict[str, np.ndarray[Any, Any]], parts: int = 1) -> np.ndarray[Any, Any]:
     config = inefficiency.Config()
     state = inefficiency.allocate(config, len(table["asset"]))
     cycles = np.zeros(table["asset"].size, inefficiency.CYCLE)
     for name in ("asset", "product", "seconds", "energy", "rejects"):
         cycles[name] = table[name].ravel()
-    cycles["time_ns"] = (np.cumsum(table["seconds"], axis=1) * 1e9).astype(np.int64).ravel()
-    cycles["row"], cycles["made"], cycles["told"] = np.arange(cycles.size), 1.0, 1
+    spent = np.cumsum(table["seconds"], axis=1) * (parts * 1e9)
+    cycles["time_ns"] = spent.astype(np.int64).ravel()
+    cycles["row"], cycles["made"], cycles["told"] = np.arange(cycles.size), float(parts), 1
     return inefficiency.run(
-        config, state, BUDGET_PER_WEEK, cycles, np.zeros(0, inefficiency.IDLE))
+        config, state, LOSSES_PER_WEEK, cycles, np.zeros(0, inefficiency.IDLE))
 
 
 # -- scatter of real cycles -----------------------------------------------------------------------

@@ -95,6 +95,13 @@ def test_two_per_cent_on_a_76_s_line_is_called_within_forty_cycles_in_a_sentence
     assert "parts a shift" in alert.sentence
 
 
+def test_every_cycle_forty_per_cent_longer_is_a_slow_cycle_not_a_stop_each() -> None:
+    registry = Registry()
+    table = shift(11, 620, 1.4, 500)
+    found = losses(Monitor(CONFIG, registry).process(batch(registry, {"press": table})).alerts)
+    assert found[0].kind == "slow_cycle"
+
+
 @pytest.mark.parametrize("language", ["en", "de", "es", "zh"])
 def test_every_loss_has_a_sentence_in_every_language(language: str) -> None:
     from anomaly.explain import loss_sentence
