@@ -3,19 +3,19 @@
     python -m benchmarks.promise          # the whole grid, writes benchmarks/results/promise.json
     python -m benchmarks.promise --fast   # a small grid with few lives, prints only
 
-Simulated machines that never fail live through the engine itself (``Monitor.process``, the level
-stack: the default detectors without the pyramid, which ranks rows and raises no alert). A *life*
+Simulated machines that never fail live through the engine itself (``Monitor.process``). A *life*
 is a warm-up and then :data:`JUDGED_ROWS` healthy rows, one row a minute. Counted are
 
 *alerts*
-    Transitions to firing, as an operator sees them: cases, re-raises, and the cap on what a short
-    history may claim (``CLAIM_ROWS``, ``CLAIM_PER_ROW`` in ``anomaly/alerts.py``). Because of the
-    cap a far budget allows more at first than it promises: *allowed* is the sum over the judged
-    rows of 1 / min(budget, claim).
+    Of the default configuration, all watchers on. Transitions to firing, as an operator sees them:
+    cases, re-raises, and the cap on what a short history may claim (``CLAIM_ROWS``,
+    ``CLAIM_PER_ROW`` in ``anomaly/alerts.py``). Because of the cap a far budget allows more at
+    first than it promises: *allowed* is the sum over the judged rows of 1 / min(budget, claim).
 *calibration*
-    The rarity alone: excursions of the fused level above its warm-up median in which the return
-    period reached the budget. No cap, no case, no hysteresis. *Early* is the same over the first
-    :data:`EARLY_ROWS` judged rows, where history is shortest.
+    The level stack's rarity alone, with the whole budget its own: excursions of the fused level
+    above its warm-up median in which the return period reached the budget. No cap, no case, no
+    hysteresis. *Early* is the same over the first :data:`EARLY_ROWS` judged rows, where history
+    is shortest.
 
 Promised is judged rows ÷ budget. Each ratio achieved ÷ promised has a 95 % Poisson interval (exact,
 Garwood 1936). Lives differ in how lucky their warm-up was, which that interval does not know: where
@@ -37,7 +37,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly import alerts
-from anomaly.batches import Bool, Float64, reading_batch
+from anomaly.batches import Bool, Float64, Outcome, reading_batch
 from anomaly.calibration import UNIT_HIGH, UNIT_LOW
 from anomaly.config import DEFAULT_DETECTORS, WEEK_SECONDS, MonitorConfig
 from anomaly.detectors import DETECTORS
@@ -66,7 +66,7 @@ WANTED = (0.7, 1.4)
 #: Alerts about a sensor or the data, not about the machine; shown apart, no budget covers them.
 SENSOR_KINDS = ("sensor_fault", "data_gap")
 
-#: The engine's members that argue for alerts.
+#: The members that argue for alerts together, as one mean.
 LEVEL_STACK = tuple(n for n in DEFAULT_DETECTORS if DETECTORS[n].role in ("fast", "slow"))
 
 
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         figures = list(grid(tuple(NOISES), SENSORS, WARM_UPS, LIVES))
         RESULTS.parent.mkdir(exist_ok=True)
         about = {"command": "python -m benchmarks.promise", "judged_rows": JUDGED_ROWS,
-                 "early_rows": EARLY_ROWS, "detectors": LEVEL_STACK, "wanted": WANTED}
+                 "early_rows": EARLY_ROWS, "detectors": DEFAULT_DETECTORS, "wanted": WANTED}
         written = about | {"figures": [asdict(figure) for figure in figures]}
         RESULTS.write_text(json.dumps(written, indent=1) + "\n")
     print(markdown(figures))
@@ -183,29 +183,38 @@ def live(
     rows = warm_up + judged_rows
     rng = np.random.default_rng([zlib.crc32(noise.encode()), sensors, warm_up, number])
     x = NOISES[noise](rng, rows, sensors)
-    registry = Registry()
-    config = MonitorConfig(
-        budget_per_week=WEEK_SECONDS / ROW_SECONDS / budget, warm_up_rows=warm_up,
-        detectors=LEVEL_STACK,
-    )
-    monitor = Monitor(config, registry)
-    registry.columns(registry.asset("machine"), [f"sensor_{c}" for c in range(sensors)])
-    column = np.tile(np.arange(sensors), rows)
-    time_ns = np.repeat(np.arange(rows) * ROW_SECONDS * 10**9, sensors)
-    outcome = monitor.process(reading_batch(
-        np.zeros(column.size, np.int64), column, time_ns, x.ravel(), column == sensors - 1))
+    outcome, _ = judged(x, warm_up, budget, DEFAULT_DETECTORS)
     firing = {alert.id: alert.kind for alert in outcome.alerts if alert.state == "firing"}
     about_sensors = sum(kind in SENSOR_KINDS for kind in firing.values())
     claim = np.maximum(alerts.CLAIM_ROWS, alerts.CLAIM_PER_ROW * np.arange(warm_up + 1, rows + 1))
+    alone, monitor = judged(x, warm_up, budget, LEVEL_STACK)
     calibration = monitor.arrays()["calibration"]
     return Life(
-        level=fused_level(calibration["asset_member"][0], outcome.scores.detector_score[warm_up:]),
-        period_rows=outcome.scores.return_period_s[warm_up:] / ROW_SECONDS,
+        level=fused_level(calibration["asset_member"][0], alone.scores.detector_score[warm_up:]),
+        period_rows=alone.scores.return_period_s[warm_up:] / ROW_SECONDS,
         median=float(calibration["asset_tail"][0]["median"]),
         alerts=len(firing) - about_sensors,
         sensor_alerts=about_sensors,
         allowed=float((1.0 / np.minimum(budget, claim)).sum()),
     )
+
+
+def judged(
+    x: Float64, warm_up: int, budget: int, detectors: tuple[str, ...]
+) -> tuple[Outcome, Monitor]:
+    """Rows ``x float64[n, d]`` of one machine, one a minute, through a monitor."""
+    rows, sensors = x.shape
+    registry = Registry()
+    monitor = Monitor(MonitorConfig(
+        budget_per_week=WEEK_SECONDS / ROW_SECONDS / budget, warm_up_rows=warm_up,
+        detectors=detectors,
+    ), registry)
+    registry.columns(registry.asset("machine"), [f"sensor_{c}" for c in range(sensors)])
+    column = np.tile(np.arange(sensors), rows)
+    time_ns = np.repeat(np.arange(rows) * ROW_SECONDS * 10**9, sensors)
+    return monitor.process(reading_batch(
+        np.zeros(column.size, np.int64), column, time_ns, x.ravel(), column == sensors - 1,
+    )), monitor
 
 
 def fused_level(member: np.ndarray, detector_score: Float64) -> Float64:
