@@ -109,6 +109,8 @@ class KafkaSource:
 
     def subscribe(self) -> None:
         """Join the group; partitions arrive as changes."""
+        # Known partitions first: a leader without them assigns none, and joins a second time.
+        self._consumer.partitions_for_topic(self._kafka.topic)
         self._consumer.subscribe([self._kafka.topic], listener=_Listener(self._changes))
 
     def poll(self, timeout_seconds: float) -> dict[int, list[Any]]:
@@ -120,7 +122,19 @@ class KafkaSource:
             Anything that kafka-python does not retry by itself.
         """
         polled = self._consumer.poll(timeout_ms=round(timeout_seconds * 1000))
+        self._finish_joining()
         return {place.partition: records for place, records in polled.items()}
+
+    def _finish_joining(self) -> None:
+        """Have a join that was begun come to its end.
+
+        kafka-python 3.0.12 joins anew when the topic's partitions have changed; the leader takes
+        note of the new ones while its join is under way, and if a poll's time ends just then,
+        nothing asks for the result any more: no partitions, no heartbeats, for ever.
+        """
+        coordinator = self._consumer._coordinator
+        if getattr(coordinator, "rejoining", False) and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
 
     def changes(self) -> Iterator[Change]:
         """What happened to our partitions since last asked."""
