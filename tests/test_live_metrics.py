@@ -168,7 +168,20 @@ resend_seconds = 1.0
         live_service.wait_until_done(deployed, 60)
         wait_for(lambda: total(samples(port), "andon_messages_total", "accepted") == 7000, 20)
         wait_for(lambda: total(samples(port), "andon_rows_total") >= 7000 - CUT, 20)
+        # A second worker takes a partition over: its machines are told there, and here no more.
+        other = free_port()
+        deployed.start_worker({"ANDON_HEALTH__PORT": str(other)})
+        wait_for(lambda: (scraped(other) or {}).get("andon_ready") == 1
+                 and total(samples(other), "andon_assets") > 0, 120)
+        wait_for(lambda: total(samples(port), "andon_assets")
+                 + total(samples(other), "andon_assets") == 8, 30)
+        told_here, told_there = (
+            {series for series in samples(one) if series.startswith("andon_asset_rows_total{")}
+            for one in (port, other))
+        assert told_here
+        assert told_there
+        assert not told_here & told_there
         scraper.close()
         assert scraper.answers >= 20
         assert scraper.slowest_seconds < 1.0
-        assert deployed.stop() == [0], deployed.logs()
+        assert deployed.stop() == [0, 0], deployed.logs()
