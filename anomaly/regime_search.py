@@ -10,7 +10,7 @@ What must hold before modes are believed, each because something else looked lik
 
 * At least two modes that the machine *came back to*, holding four rows of five: a machine that
   drifts or was changed once has two levels too.
-* Half of the other columns must lose half of their variance or more when each row is compared with
+* Half of the other columns must lose four fifths of their variance when each row is compared with
   the *other visits* to its mode; neighbouring rows are alike anyhow and prove nothing.
 * Even steps that a curve explains as well are a coarse sensor or a count, not a setting:
   conditioning on it would learn its fault as a new mode.
@@ -33,8 +33,9 @@ RADIUS_SHARE = 0.03
 BETWEEN_SHARE = 0.05
 #: Share of the rows in modes that the machine came back to.
 VISITED_SHARE = 0.8
-#: Share of its variance that the modes must take from the median other column.
-EXPLAINED_LEAST = 0.5
+#: Share of its variance that the modes must take from the median other column: four fifths more
+#: than halve its deviation; less gains little, and every mode has fewer rows to be known from.
+EXPLAINED_LEAST = 0.8
 #: What a further settings column must add to that share, and how close to the best is as good.
 EXPLAINED_MORE, EXPLAINED_ALIKE = 0.05, 0.05
 #: The narrowest gap between two groups, in widths of the widest group; few rows leave gaps anyhow.
