@@ -51,6 +51,8 @@ class Plan:
         megabytes = f"{self.limit_bytes / 2**20:,.0f} MB"
         each = f"{self.full_bytes / 1024:.1f} KB"
         less = f"{self.light_bytes / 1024:.1f} KB"
+        if tags is None and self.full_tags == self.tag_limit:
+            return f"memory: {megabytes} a partition: {self.tag_limit:,} sensors, {each} each"
         if tags is not None and tags <= self.full_tags:
             need = tags * (self.full_bytes + self.warm_up_bytes + self.modes_bytes) / 2**20
             return (f"memory: {tags:,} sensors in full, {each} each, at most {need:,.0f} MB of "
@@ -88,5 +90,6 @@ def plan(config: MonitorConfig) -> Plan:
                 tag += size
     light = tag + asset // SENSORS
     limit = int(config.memory_limit_megabytes * 2**20)
-    return Plan(limit, light + part, light, warm, modes, limit // 2 // max(part, 1),
-                limit // 2 // (light + warm + modes))
+    fit = limit // 2 // (light + warm + modes)
+    full = min(limit // 2 // part, fit) if part else fit
+    return Plan(limit, light + part, light, warm, modes, full, fit)

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from anomaly.errors import CapacityError, TagCapacityError
 from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
 from streams.instants import UnreadableTime, to_nanoseconds
-from streams.kafka_columns import Columns, Decoded
+from streams.json_scan import Ahead, Names, nesting
+from streams.kafka_columns import Columns, Decoded, whole_times
 from streams.schema_formats import SchemaReader, Unreadable, shaped
 from streams.schema_registry import number_of
 
@@ -132,6 +134,8 @@ class Decoder:
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_envelope(self._fields))
         self._tags: dict[tuple[str, str], tuple[int, int]] = {}
         self._columns = Columns()
+        f = self._fields
+        self._names = Names((f.asset, f.sensor, f.time, f.value))
 
     def prepare(self, messages: Sequence[Message]) -> None:
         """Fetch the schemas that the messages need; after this, decoding cannot fail half-way.
@@ -147,12 +151,25 @@ class Decoder:
 
     def decode(self, messages: Sequence[Message]) -> Iterator[Decoded]:
         """The messages in order, in one or more batches that end at a message's end."""
-        columns, dead, first, i = self._columns, [], 0, 0
+        columns, first, i = self._columns, 0, 0
+        dead: list[tuple[int, str]] = []
+        ahead = Ahead(self._names, self._limits.message_bytes, messages)
         while i < len(messages):
-            start = len(columns.value)
+            run = ahead.run(i)
+            if run is not None:
+                columns.add_columns(run.asset, run.sensor, run.time_ns, run.value,
+                                    np.zeros(len(run), np.bool_), np.arange(i, i + len(run)))
+                self.shapes["single readings"] += len(run)
+                run.tell_units(self.units)
+                i += len(run)
+                if len(columns) >= READINGS_PER_BATCH:
+                    yield columns.taken(first, i, dead)
+                    dead, first = [], i
+                continue
+            columns.current = i
+            start = len(columns)
             try:
                 self._message(messages[i])
-                columns.message.extend([i] * (len(columns.value) - start))
             except Unusable as unusable:
                 columns.cut(start)
                 dead.append((i, unusable.reason))
@@ -170,7 +187,7 @@ class Decoder:
                 dead.append((i, "too_many_names"))
             i += 1
             self.fresh.clear()
-            if len(columns.value) >= READINGS_PER_BATCH:
+            if len(columns) >= READINGS_PER_BATCH:
                 yield columns.taken(first, i, dead)
                 dead, first = [], i
         if first < len(messages):
@@ -179,7 +196,8 @@ class Decoder:
     def forget(self, asset: str, sensors: Sequence[str]) -> None:
         """The names stand for nothing any more."""
         for sensor in sensors:
-            self._tags.pop((asset, sensor), None)
+            if self._tags.pop((asset, sensor), None) is not None:
+                self._names.forget(asset, sensor)
 
     def _message(self, message: Message) -> None:
         value = message.value
@@ -264,13 +282,20 @@ class Decoder:
         if any(not isinstance(v, list) or len(v) != rows for v in values.values()):
             raise Unusable("columns_differ")
         self._check_readings(rows * len(values))
-        times = [self._time(t) for t in time]
-        last = len(values) - 1
-        for r, (name, time_ns) in enumerate(zip(assets, times, strict=True)):
-            for i, (sensor, column) in enumerate(values.items()):
-                a, c = self._tag(name, sensor)
-                value = column[r]
-                self._columns.add(a, c, time_ns, math.nan if value is None else value, i == last)
+        times = whole_times(time, self._time, self.units)
+        width = len(values)
+        tags = np.empty((rows, width, 2), np.int64)
+        known: dict[str, list[tuple[int, int]]] = {}
+        for r, name in enumerate(assets):
+            if name not in known:
+                known[name] = [self._tag(name, sensor) for sensor in values]
+            tags[r] = known[name]
+        x = np.array(list(values.values()), np.float64).T  # null counts as missing
+        closes = np.zeros((rows, width), np.bool_)
+        closes[:, -1] = True
+        self._columns.add_columns(
+            tags[:, :, 0].ravel(), tags[:, :, 1].ravel(), np.repeat(times, width),
+            np.ascontiguousarray(x).ravel(), closes.ravel())
         self.shapes["columnar wide rows"] += 1
 
     def _columnar_long(
@@ -288,10 +313,13 @@ class Decoder:
         sensors = sensor if isinstance(sensor, list) else [sensor] * rows
         if len(sensors) != rows:
             raise Unusable("columns_differ")
-        for name, column, t, v in zip(assets, sensors, time, value, strict=True):
-            time_ns = self._time(t)
-            a, c = self._tag(name, column)
-            self._columns.add(a, c, time_ns, math.nan if v is None else v, False)
+        times = whole_times(time, self._time, self.units)
+        known = self._tags
+        tags = [known.get(pair) or self._tag(*pair) for pair in zip(assets, sensors, strict=True)]
+        pairs = np.array(tags, np.int64)
+        self._columns.add_columns(
+            pairs[:, 0], pairs[:, 1], times, np.array(value, np.float64),
+            np.zeros(rows, np.bool_))
         self.shapes["columnar readings"] += 1
 
     def _umh(self, key: bytes, value: bytes) -> None:
@@ -380,6 +408,7 @@ class Decoder:
             self.renamed.add(a)
             self.fresh.add(a)
             found = self._tags[asset, sensor] = a, self.registry.column(a, sensor)
+            self._names.add(asset, sensor, *found)
         return found
 
     def _check_name(self, name: object, reason: str) -> None:
@@ -424,7 +453,7 @@ class Decoder:
         limit = self._limits.depth
         if value.count(b"[") + value.count(b"{") <= limit:
             return
-        if _depth(value) > limit:
+        if nesting(value) > limit:
             raise Unusable("too_deep")
 
 
@@ -464,25 +493,3 @@ def _text(key: bytes) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _depth(value: bytes) -> int:
-    """Deepest nesting of brackets outside strings."""
-    depth = deepest = 0
-    quoted = escaped = False
-    for byte in value:
-        if quoted:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                quoted = False
-        elif byte == 0x22:
-            quoted = True
-        elif byte in (0x5B, 0x7B):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in (0x5D, 0x7D):
-            depth -= 1
-    return deepest

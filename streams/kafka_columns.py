@@ -1,19 +1,25 @@
 """The columns that messages are collected into, and the batch they become.
 
-Python lists, because messages are parsed one by one; only Arrow tables come as whole columns.
+Python lists where messages are parsed one by one; Arrow tables, columnar JSON and what the scanner
+read come as whole columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from anomaly.batches import Int64, ReadingBatch, reading_batch
+from anomaly.batches import Bool, Float64, Int64, ReadingBatch, reading_batch
 from anomaly.registry import Registry
 from streams import kafka_arrow
+from streams.instants import UNITS
+
+#: asset, sensor, time_ns, value, closes, message of some readings.
+Piece = tuple[Int64, Int64, Int64, Float64, Bool, Int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Decoded:
 
 
 class Columns:
-    """The batch being collected."""
+    """The batch being collected: messages one by one in lists, and whole columns in between."""
 
     def __init__(self) -> None:
         self.asset: list[int] = []
@@ -48,6 +54,13 @@ class Columns:
         self.value: list[float] = []
         self.closes: list[bool] = []
         self.message: list[int] = []
+        self.current = 0
+        """The message that what is added comes with."""
+        self._pieces: list[Piece] = []
+        self._in_pieces = 0
+
+    def __len__(self) -> int:
+        return self._in_pieces + len(self.value)
 
     def add(self, asset: int, sensor: int, time_ns: int, value: float, closes: bool) -> None:
         self.asset.append(asset)
@@ -55,35 +68,87 @@ class Columns:
         self.time_ns.append(time_ns)
         self.value.append(value)
         self.closes.append(closes)
+        self.message.append(self.current)
+
+    def add_columns(
+        self, asset: Int64, sensor: Int64, time_ns: Int64, value: Float64, closes: Bool,
+        message: Int64 | None = None,
+    ) -> None:
+        """Many readings of the current message; ``message``: of several, told one by one."""
+        self._flush()
+        if message is None:
+            message = np.full(value.size, self.current, np.int64)
+        self._pieces.append((asset, sensor, time_ns, value, closes, message))
+        self._in_pieces += value.size
 
     def add_table(self, table: kafka_arrow.Table, names: Sequence[str], tag: Any) -> None:
         """Readings of an Arrow message: codes of names become tags, the rest are whole columns."""
-        pairs, inverse = np.unique(
-            np.stack([table.asset_code, table.sensor_code]), axis=1, return_inverse=True)
-        first = np.full(pairs.shape[1], inverse.size, np.int64)
-        np.minimum.at(first, inverse.reshape(-1), np.arange(inverse.size))
-        tags = np.zeros((pairs.shape[1], 2), np.int64)
+        pair = table.asset_code * len(table.sensors) + table.sensor_code
+        known, first, inverse = np.unique(pair, return_index=True, return_inverse=True)
+        tags = np.zeros((known.size, 2), np.int64)
         for k in np.argsort(first).tolist():  # registered in the order of appearance
-            tags[k] = tag(names[int(pairs[0, k])], table.sensors[int(pairs[1, k])])
+            a, s = divmod(int(known[k]), len(table.sensors))
+            tags[k] = tag(names[a], table.sensors[s])
         chosen = tags[inverse.reshape(-1)]
-        self.asset.extend(chosen[:, 0].tolist())
-        self.sensor.extend(chosen[:, 1].tolist())
-        self.time_ns.extend(table.time_ns.tolist())
-        self.value.extend(table.value.tolist())
-        self.closes.extend(table.closes.tolist())
+        self.add_columns(chosen[:, 0], chosen[:, 1], table.time_ns, table.value, table.closes)
 
     def cut(self, length: int) -> None:
         """Forget what a message had added before it turned out to be unusable."""
-        for column in (self.asset, self.sensor, self.time_ns, self.value, self.closes):
-            del column[length:]
+        keep = length - self._in_pieces
+        assert keep >= 0, "whole columns are added when nothing can fail any more"
+        for column in (self.asset, self.sensor, self.time_ns, self.value, self.closes,
+                       self.message):
+            del column[keep:]
 
     def taken(self, first: int, end: int, dead: Sequence[tuple[int, str]]) -> Decoded:
         """The batch so far, and start anew."""
-        readings = reading_batch(self.asset, self.sensor, self.time_ns, self.value, self.closes)
-        decoded = Decoded(first, end, readings, np.array(self.message, np.int64), tuple(dead))
-        self.cut(0)
-        self.message.clear()
-        return decoded
+        self._flush()
+        if len(self._pieces) == 1:
+            columns: list[Any] = list(self._pieces[0])
+        else:
+            nothing = np.zeros(0, np.int64)
+            columns = [np.concatenate([piece[k] for piece in self._pieces] or [nothing])
+                       for k in range(6)]
+        self._pieces.clear()
+        self._in_pieces = 0
+        *readings, message = columns
+        return Decoded(first, end, reading_batch(*readings), np.asarray(message, np.int64),
+                       tuple(dead))
+
+    def _flush(self) -> None:
+        if self.value:
+            self._pieces.append((
+                np.array(self.asset, np.int64), np.array(self.sensor, np.int64),
+                np.array(self.time_ns, np.int64), np.array(self.value, np.float64),
+                np.array(self.closes, np.bool_), np.array(self.message, np.int64)))
+            self._in_pieces += len(self.value)
+            for column in (self.asset, self.sensor, self.time_ns, self.value, self.closes,
+                           self.message):
+                column.clear()
+
+
+def whole_times(
+    times: Sequence[Any], one: Callable[[Any], int], units: Counter[str]
+) -> Int64:
+    """Times of a column; whole numbers of one magnitude, as most are, all at once.
+
+    ``one`` reads any single time and counts its unit; here ``units`` is counted instead.
+    """
+    if set(map(type, times)) == {int} and max(map(abs, times)) < 1 << 62:
+        told = np.array(times, np.int64)
+        least, most = int(np.abs(told).min()), int(np.abs(told).max())
+        for unit, limit, unit_ns in UNITS:
+            if most < limit:
+                if units_of(least) == unit and most < (1 << 63) // unit_ns:
+                    units[unit] += len(times)
+                    return told * unit_ns
+                break
+    return np.array([one(time) for time in times], np.int64)
+
+
+def units_of(size: int) -> str:
+    """The unit that a time of this size is in."""
+    return next(unit for unit, limit, _ in UNITS if size < limit)
 
 
 def without(

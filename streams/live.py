@@ -241,7 +241,7 @@ def _serve(
              if settings.files.directory else None)
     worker = Worker(
         settings, connection,
-        lambda: patiently(lambda: KafkaSource(connection, kafka), say, stopped, "consumer"),
+        lambda: patiently(lambda: KafkaSource(connection, kafka, say), say, stopped, "consumer"),
         SystemClock(), status, say, wishes, commands=reader, reload=options.load,
         telemetry=shown.telemetry, push=shown.push)
     watcher = threading.Event()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -214,7 +214,7 @@ class Worker:
         behind = any(lane.is_silent for lane in self.lanes.values())
         self.status.move("restoring" if behind else "running", ready=not behind)
 
-    def _take(self, partition: int, records: list[Any]) -> None:
+    def _take(self, partition: int, records: Sequence[Any]) -> None:
         lane = self.lanes.get(partition)
         if lane is None:
             return

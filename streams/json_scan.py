@@ -1,0 +1,442 @@
+"""Single JSON readings straight from a batch's bytes, without an object for each.
+
+Most messages of most plants are ``{"asset": …, "sensor": …, "ts": …, "value": …}`` of a sensor that
+is known already. The kernel here reads exactly these: the four fields once each in any order, names
+that stand in :class:`Names` byte for byte, a whole number as time, a number that it can round as
+correctly as the JSON library does. Every other message (a new name, an escape, a null, a nested
+value, one digit too many, anything malformed) it leaves to ``kafka_codec``, which decides what a
+message means; where the kernel says something, it says the same. No policy and no counts here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly.batches import Float64, Int64
+from anomaly.kernel import kernel
+from streams.instants import UNITS
+from streams.wire import KEY, KEY_LENGTH, VALUE, VALUE_LENGTH, Block, Records
+
+UInt8 = npt.NDArray[np.uint8]
+
+_QUOTE, _BACKSLASH, _OPEN, _CLOSE, _COLON, _COMMA = 34, 92, 123, 125, 58, 44
+#: Largest whole number a double tells exactly, and powers of ten it does.
+_EXACT = 1 << 53
+#: A mantissa may get another digit up to here.
+_MANTISSA = 900_000_000_000_000_000
+_POWERS = 10.0 ** np.arange(23)
+_SEED = 14695981039346
+#: In a slot whose pair is not known any more: not empty, or what lies behind it would be lost.
+_FORGOTTEN = -2
+_UMH = np.frombuffer(b"umh.v1.", np.uint8)
+
+
+class Names:
+    """Pairs of asset and sensor that were seen, as bytes, with their indices: an open hash table.
+
+    Parameters
+    ----------
+    fields : tuple of str
+        What the sender calls asset, sensor, time and value.
+    """
+
+    def __init__(self, fields: tuple[str, str, str, str]) -> None:
+        self.field_text, self.field_end = _laid_out([name.encode() for name in fields])
+        self.forgotten = 0
+        """How often a name was forgotten: what was read before that does not hold any more."""
+        self._taken = 0  # slots that are not empty
+        self.slots = np.full((64, 5), -1, np.int64)  # asset, column, begin, asset's end, end
+        self.text = np.zeros(1024, np.uint8)
+        self._used = 0
+
+    def add(self, asset: str, sensor: str, index: int, column: int) -> None:
+        """Make a pair known; it must not be known yet."""
+        if 2 * (self._taken + 1) > len(self.slots):
+            self._make_room()
+        self._put(asset.encode(), sensor.encode(), index, column)
+
+    def forget(self, asset: str, sensor: str) -> None:
+        """The pair, which must be known, stands for nothing any more."""
+        one, other = asset.encode(), sensor.encode()
+        text = np.frombuffer(one + other, np.uint8)
+        slot = _found(self.slots, self.text, text, 0, len(one), len(one), len(text))
+        self.slots[slot, :2] = _FORGOTTEN
+        self.forgotten += 1
+
+    def _put(self, one: bytes, other: bytes, index: int, column: int) -> None:
+        begin, end = self._used, self._used + len(one) + len(other)
+        if end > self.text.size:
+            grown = np.zeros(2 * end, np.uint8)
+            grown[:begin] = self.text[:begin]
+            self.text = grown
+        self.text[begin:end] = np.frombuffer(one + other, np.uint8)
+        self._used = end
+        _put(self.slots, self.text, np.array([index, column, begin, begin + len(one), end]))
+        self._taken += 1
+
+    def _make_room(self) -> None:
+        """A table twice as large as what is still known needs, its text packed anew."""
+        known, text = self.slots[self.slots[:, 0] >= 0], self.text.tobytes()
+        size = 64
+        while size < 4 * (len(known) + 1):
+            size *= 2
+        self.slots = np.full((size, 5), -1, np.int64)
+        self.text = np.zeros(max(1024, self.text.size), np.uint8)
+        self._used = self._taken = 0
+        for index, column, begin, middle, end in known.tolist():
+            self._put(text[begin:middle], text[middle:end], index, column)
+
+
+@kernel
+def scan_readings(
+    text: UInt8, columns: Int64, size_limit: int, field_text: UInt8, field_end: Int64,
+    slots: Int64, names: UInt8, asset: Int64, sensor: Int64, time_ns: Int64, value: Float64,
+    unit: Int64,
+) -> None:
+    """Readings of the records ``columns int64[n, 8]``; ``unit`` −1 = left to the codec."""
+    place = np.empty((4, 2), np.int64)
+    for i in range(len(columns)):
+        unit[i] = -1
+        at, size = columns[i, VALUE], columns[i, VALUE_LENGTH]
+        if size < 2 or size > size_limit or _is_umh(text, columns[i, KEY], columns[i, KEY_LENGTH]):
+            continue
+        end = at + size
+        if not _fields(text, at, end, field_text, field_end, place):
+            continue
+        slot = _found(slots, names, text, place[0, 0], place[0, 1], place[1, 0], place[1, 1])
+        if slot < 0:
+            continue
+        whole, time, _ = _number(text, place[2, 0], place[2, 1])
+        fine, _, number = _number(text, place[3, 0], place[3, 1])
+        if whole != 2 or fine == 0:
+            continue
+        distance = abs(time)
+        if distance < 100_000_000_000:
+            code, factor = 0, 1_000_000_000
+        elif distance < 100_000_000_000_000:
+            code, factor = 1, 1_000_000
+        elif distance < 100_000_000_000_000_000:
+            code, factor = 2, 1_000
+        else:
+            code, factor = 3, 1
+        if distance > 9_223_372_036_854_775_807 // factor:
+            continue
+        asset[i], sensor[i] = slots[slot, 0], slots[slot, 1]
+        time_ns[i], value[i], unit[i] = time * factor, number, code
+
+
+@kernel
+def _fields(
+    text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64, place: Int64
+) -> bool:
+    """Where the four fields' contents begin and end; False = not exactly these four."""
+    for k in range(4):
+        place[k, 0] = -1
+    at = _space(text, at, end)
+    if at >= end or text[at] != _OPEN:
+        return False
+    at += 1
+    for k in range(4):
+        at = _space(text, at, end)
+        stop = _string(text, at, end)
+        if stop < 0:
+            return False
+        which = _which(text, at + 1, stop - 1, field_text, field_end)
+        if which < 0 or place[which, 0] >= 0:
+            return False
+        at = _space(text, stop, end)
+        if at >= end or text[at] != _COLON:
+            return False
+        at = _space(text, at + 1, end)
+        if which < 2:
+            stop = _string(text, at, end)
+            if stop < 0:
+                return False
+            place[which, 0], place[which, 1] = at + 1, stop - 1
+        else:
+            stop = at
+            while stop < end and _is_of_number(text[stop]):
+                stop += 1
+            place[which, 0], place[which, 1] = at, stop
+        at = _space(text, stop, end)
+        if at >= end or text[at] != (_CLOSE if k == 3 else _COMMA):
+            return False
+        at += 1
+    return bool(_space(text, at, end) == end)
+
+
+@kernel
+def _space(text: UInt8, at: int, end: int) -> int:
+    while at < end and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
+        at += 1
+    return at
+
+
+@kernel
+def _string(text: UInt8, at: int, end: int) -> int:
+    """Where a plain string ends, its quotes included; −1 = none, or one with escapes."""
+    if at >= end or text[at] != _QUOTE:
+        return -1
+    at += 1
+    while at < end:
+        byte = text[at]
+        if byte == _QUOTE:
+            return at + 1
+        if byte == _BACKSLASH or byte < 32:
+            return -1
+        at += 1
+    return -1
+
+
+@kernel
+def _which(text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64) -> int:
+    start = 0
+    for k in range(4):
+        if _same(text, at, end, field_text, start, field_end[k]):
+            return k
+        start = field_end[k]
+    return -1
+
+
+@kernel
+def _same(one: UInt8, at: int, end: int, other: UInt8, start: int, stop: int) -> bool:
+    if end - at != stop - start:
+        return False
+    k = 0
+    while k < end - at and one[at + k] == other[start + k]:
+        k += 1
+    return k == end - at
+
+
+@kernel
+def _is_of_number(byte: int) -> bool:
+    return 48 <= byte <= 57 or byte == 45 or byte == 43 or byte == 46 or byte == 101 or byte == 69
+
+
+@kernel
+def _is_umh(text: UInt8, at: int, length: int) -> bool:
+    return length >= _UMH.size and _same(text, at, at + _UMH.size, _UMH, 0, _UMH.size)
+
+
+@kernel
+def _number(text: UInt8, at: int, end: int) -> tuple[int, Any, float]:
+    """2 and the whole number, 1 and the nearest double, or 0: not JSON, or too long to be sure.
+
+    A whole number comes with its double, too. Up to nineteen digits and powers of ten up to 22,
+    which doubles hold exactly, so that one division or multiplication rounds once.
+    """
+    negative = at < end and text[at] == 45
+    if negative:
+        at += 1
+    start, digits, mantissa, scale = at, 0, np.int64(0), 0
+    while at < end and 48 <= text[at] <= 57:
+        if mantissa > _MANTISSA:
+            return 0, 0, 0.0
+        mantissa = mantissa * 10 + (np.int64(text[at]) - 48)
+        digits += 1
+        at += 1
+    if digits == 0 or (digits > 1 and text[start] == 48):
+        return 0, 0, 0.0
+    sign = -1 if negative else 1
+    if negative and mantissa == 0:
+        return 0, 0, 0.0  # −0 is a matter of taste
+    if at == end:
+        return 2, sign * mantissa, sign * float(mantissa)
+    if text[at] == 46:
+        at += 1
+        before = digits
+        while at < end and 48 <= text[at] <= 57:
+            if mantissa > _MANTISSA:
+                return 0, 0, 0.0
+            mantissa = mantissa * 10 + (np.int64(text[at]) - 48)
+            digits += 1
+            scale -= 1
+            at += 1
+        if digits == before:
+            return 0, 0, 0.0
+    if at < end and (text[at] == 101 or text[at] == 69):
+        at += 1
+        down = at < end and text[at] == 45
+        if at < end and (text[at] == 45 or text[at] == 43):
+            at += 1
+        exponent, seen = np.int64(0), 0
+        while at < end and 48 <= text[at] <= 57 and seen < 4:
+            exponent = exponent * 10 + (np.int64(text[at]) - 48)
+            seen += 1
+            at += 1
+        if seen == 0:
+            return 0, 0, 0.0
+        scale += int(-exponent if down else exponent)
+    if at != end or scale < -22 or scale > 22:
+        return 0, 0, 0.0
+    sure, found = _scaled(mantissa, scale)
+    return (1, 0, sign * found) if sure else (0, 0, 0.0)
+
+
+@kernel
+def _scaled(mantissa: int, scale: int) -> tuple[bool, float]:
+    """``mantissa`` · 10^``scale``, rounded once; False = too near the middle of two doubles."""
+    high = float(mantissa)
+    if mantissa <= _EXACT:
+        return True, high / _POWERS[-scale] if scale < 0 else high * _POWERS[scale]
+    low = float(mantissa - np.int64(high))  # exact: the digits that a double does not hold
+    if scale > 0:
+        return False, 0.0
+    divisor = _POWERS[-scale]
+    quotient = high / divisor
+    rest = (_remainder(high, quotient, divisor) + low) / divisor
+    found = quotient + rest
+    missing = abs(rest - (found - quotient))
+    step = np.float64(np.float64(found).view(np.int64) + 1)
+    ulp = np.int64(step).view(np.float64) - found
+    return abs(missing - 0.5 * ulp) > 1e-6 * ulp and abs(missing - 0.25 * ulp) > 1e-6 * ulp, found
+
+
+@kernel
+def _remainder(dividend: float, quotient: float, divisor: float) -> float:
+    """dividend − quotient · divisor to the last bit (Dekker, Numer. Math. 18 (1971), §5)."""
+    product = quotient * divisor
+    a = quotient * 134217729.0
+    a_high = a - (a - quotient)
+    a_low = quotient - a_high
+    b = divisor * 134217729.0
+    b_high = b - (b - divisor)
+    b_low = divisor - b_high
+    error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return (dividend - product) - error
+
+
+@kernel
+def _hash(text: UInt8, at: int, end: int, seed: int) -> int:
+    """FNV-1a, folded; 52 bits, so that it is the same in plain Python."""
+    found = np.uint64(seed)
+    for k in range(at, end):
+        found = (found ^ np.uint64(text[k])) * np.uint64(1099511628211)
+    return int(np.int64((found ^ (found >> np.uint64(29))) & np.uint64((1 << 52) - 1)))
+
+
+@kernel
+def _found(
+    slots: Int64, names: UInt8, text: UInt8, at: int, end: int, other: int, stop: int
+) -> int:
+    """Slot of the pair that stands in ``text``; −1 = not known."""
+    mask = len(slots) - 1
+    k: int = _hash(text, other, stop, _hash(text, at, end, _SEED)) & mask
+    while slots[k, 0] != -1:
+        if slots[k, 0] >= 0 and _same(text, at, end, names, slots[k, 2], slots[k, 3]) and _same(
+            text, other, stop, names, slots[k, 3], slots[k, 4]
+        ):
+            return k
+        k = (k + 1) & mask
+    return -1
+
+
+@kernel
+def _put(slots: Int64, names: UInt8, row: Int64) -> None:
+    mask = len(slots) - 1
+    seed = _hash(names, row[2], row[3], _SEED)
+    k = _hash(names, row[3], row[4], seed) & mask
+    while slots[k, 0] != -1:
+        k = (k + 1) & mask
+    for c in range(5):
+        slots[k, c] = row[c]
+
+
+def _laid_out(texts: list[bytes]) -> tuple[UInt8, Int64]:
+    ends = np.cumsum([len(text) for text in texts])
+    return np.frombuffer(b"".join(texts), np.uint8), ends.astype(np.int64)
+
+
+class Run:
+    """Readings of consecutive records, arrays of n; ``unit`` counts in ``instants.UNITS``."""
+
+    __slots__ = ("asset", "sensor", "time_ns", "unit", "value")
+
+    def __init__(
+        self, asset: Int64, sensor: Int64, time_ns: Int64, value: Float64, unit: Int64
+    ) -> None:
+        self.asset, self.sensor, self.time_ns = asset, sensor, time_ns
+        self.value, self.unit = value, unit
+
+    def __len__(self) -> int:
+        return self.value.size
+
+    def tell_units(self, units: Counter[str]) -> None:
+        """Count what the times were told in."""
+        for code, number in enumerate(np.bincount(self.unit).tolist()):
+            if number:
+                units[UNITS[code][0]] += number
+
+    def part(self, first: int, end: int) -> Run:
+        """The readings ``first:end``."""
+        return Run(self.asset[first:end], self.sensor[first:end], self.time_ns[first:end],
+                   self.value[first:end], self.unit[first:end])
+
+
+class Ahead:
+    """Reads ahead in the records to come, block by block; anew once a name was forgotten."""
+
+    def __init__(self, names: Names, size_limit: int, messages: Sequence[Any]) -> None:
+        self._names, self._limit = names, size_limit
+        self._parts = messages.parts if isinstance(messages, Records) else []
+        self._ends = messages.ends if isinstance(messages, Records) else []
+        self._part = 0
+        self._start = self._forgotten = -1  # of what was scanned: its first record
+        self._run: Run | None = None
+        self._edges = np.zeros(0, np.int64)
+
+    def run(self, i: int) -> Run | None:
+        """The readings from message ``i`` on as far as they could be read; None = not this one."""
+        while self._part < len(self._ends) and i >= self._ends[self._part]:
+            self._part += 1
+            self._run = None
+        if self._part >= len(self._parts) or not isinstance(self._parts[self._part], Block):
+            return None
+        if self._run is None or self._forgotten != self._names.forgotten:
+            self._scan(self._parts[self._part], i)
+        assert self._run is not None
+        at = i - self._start
+        if self._run.unit[at] < 0:
+            return None
+        k = int(np.searchsorted(self._edges, at, side="right"))
+        return self._run.part(at, int(self._edges[k]) if k < self._edges.size else len(self._run))
+
+    def _scan(self, block: Block, i: int) -> None:
+        block = block.part(len(block) - (self._ends[self._part] - i), len(block))
+        n, names = len(block), self._names
+        self._run = Run(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64),
+                        np.empty(n), np.empty(n, np.int64))
+        scan_readings(
+            np.frombuffer(block.text, np.uint8), block.columns, self._limit, names.field_text,
+            names.field_end, names.slots, names.text, self._run.asset, self._run.sensor,
+            self._run.time_ns, self._run.value, self._run.unit,
+        )
+        self._edges = np.flatnonzero(np.diff(self._run.unit >= 0)) + 1
+        self._start, self._forgotten = i, names.forgotten
+
+
+def nesting(value: bytes) -> int:
+    """Deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    quoted = escaped = False
+    for byte in value:
+        if quoted:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                quoted = False
+        elif byte == 0x22:
+            quoted = True
+        elif byte in (0x5B, 0x7B):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in (0x5D, 0x7D):
+            depth -= 1
+    return deepest
