@@ -171,7 +171,7 @@ def conditions(
             t = registry.table[a, c]
             state = _sensor_condition(asset, reference["tag"][t], CONDITIONS[sensor_code[t]])
             if counts[t] and CONDITIONS[sensor_code[t]] not in ("never_seen", "stuck", "silent"):
-                state = condition[0], "only counts; booked, not judged"
+                state = condition[0], "booked, not judged"
             if modes["tag"]["setting"][t] and modes["asset"]["modes"][a] > 0 and (
                 state[0] == "trusted"
             ):

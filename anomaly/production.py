@@ -36,8 +36,9 @@ LOSS_KINDS = inefficiency.KINDS
 
 _ROLE = {name: index for index, name in enumerate(observations.ROLES)}
 _WIDTH = len(observations.ROLES)
-#: Sensors that only ever count: judged as production, never as a level.
-COUNTERS = ("parts", "pulse", "parts_per_row", "rejects", "energy", "product")
+#: Sensors that only count, or name a state: judged as production, never as a level. State 15 is not
+#: two and a half times state 6.
+COUNTERS = ("state", "parts", "pulse", "parts_per_row", "rejects", "energy", "product")
 
 State = dict[str, npt.NDArray[Any]]
 Records = npt.NDArray[np.void]
@@ -169,7 +170,7 @@ class Roles:
     asset : bool[A]
         Whether the asset's production is told.
     counter : bool[T]
-        Whether the tag only counts.
+        Whether the tag only counts, or names a state.
     previous, following : int64[A]
         Neighbours in the line, −1 = none.
     line : int64[L]
@@ -320,7 +321,7 @@ class Stage:
         return self.roles is not None and self.roles.any
 
     def counts(self, tags: int) -> Bool:
-        """bool[tags]: sensors that only count; they are booked, and have no level to be judged."""
+        """bool[tags]: sensors that only count or name a state; booked, with no level to be judged."""
         found = np.zeros(tags, np.bool_)
         if self.roles is not None:
             known = self.roles.counter[:tags]
@@ -422,7 +423,7 @@ def _with_moves(findings: Records, moved: Records, budget_per_week: float) -> Re
 
 
 def without_counters(roles: Roles, table: Int64, rows: RowBatch) -> RowBatch:
-    """The rows as the detectors see them: what only counts has no level that could be odd."""
+    """The rows as the detectors see them: what only counts, or names, has no level to be odd."""
     if not roles.any:
         return rows
     tags = table[rows.asset, : rows.x.shape[1]]

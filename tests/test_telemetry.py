@@ -285,4 +285,4 @@ def test_a_sensor_that_only_counts_is_not_blind() -> None:
     assert found['andon_asset_blind_sensors{asset="press"}'] == 0
     assert found['andon_sensors{condition="blind"}'] == 0
     states = {c.sensor: (c.state, c.detail) for c in monitor.conditions()}
-    assert states["parts_count"] == (states[""][0], "only counts; booked, not judged")
+    assert states["parts_count"] == (states[""][0], "booked, not judged")
