@@ -321,7 +321,7 @@ class Stage:
         return self.roles is not None and self.roles.any
 
     def counts(self, tags: int) -> Bool:
-        """bool[tags]: sensors that only count or name a state; booked, with no level to be judged."""
+        """bool[tags]: sensors that only count or name a state: booked, with no level to judge."""
         found = np.zeros(tags, np.bool_)
         if self.roles is not None:
             known = self.roles.counter[:tags]

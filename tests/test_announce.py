@@ -16,7 +16,8 @@ def test_shares_never_add_up_to_more_than_one() -> None:
     tag = reference.allocate(1, 5, 20, 20)["tag"]
     random = np.random.default_rng(0)
     for _ in range(500):
-        found = announce._contributions(registry, asset, tag, random.random(5), np.zeros(5))
+        found = announce._contributions(
+            registry, asset, tag, random.random(5), np.zeros(5), np.ones(5), np.zeros(5))
         total = sum(part.share for part in found)
         assert total <= 1.0  # to the last bit, in whatever order they are added
         assert total == pytest.approx(1.0, abs=1e-11)
@@ -27,5 +28,6 @@ def test_a_share_too_small_to_state_is_not_named() -> None:
     asset = registry.asset("press")
     registry.columns(asset, ["large", "none"])
     tag = reference.allocate(1, 2, 20, 20)["tag"]
-    found = announce._contributions(registry, asset, tag, np.array([1.0, 1e-15]), np.zeros(2))
+    found = announce._contributions(
+        registry, asset, tag, np.array([1.0, 1e-15]), np.zeros(2), np.ones(2), np.zeros(2))
     assert [part.sensor for part in found] == ["large"]
