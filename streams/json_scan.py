@@ -422,21 +422,26 @@ class Ahead:
 
 def nesting(value: bytes) -> int:
     """Deepest nesting of brackets outside strings."""
+    return int(_nesting(np.frombuffer(value, np.uint8)))
+
+
+@kernel
+def _nesting(text: UInt8) -> int:
     depth = deepest = 0
     quoted = escaped = False
-    for byte in value:
+    for byte in text:
         if quoted:
             if escaped:
                 escaped = False
-            elif byte == 0x5C:
+            elif byte == _BACKSLASH:
                 escaped = True
-            elif byte == 0x22:
+            elif byte == _QUOTE:
                 quoted = False
-        elif byte == 0x22:
+        elif byte == _QUOTE:
             quoted = True
-        elif byte in (0x5B, 0x7B):
+        elif byte == 91 or byte == _OPEN:
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in (0x5D, 0x7D):
+        elif byte == 93 or byte == _CLOSE:
             depth -= 1
     return deepest

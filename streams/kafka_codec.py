@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from anomaly.batches import Int64
 from anomaly.errors import CapacityError, TagCapacityError
 from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
@@ -57,6 +58,8 @@ REASONS = {
 
 #: Readings are handed on in batches of about this many; results do not depend on it.
 READINGS_PER_BATCH = 1 << 16
+#: Most headings of columnar messages whose columns are remembered.
+PLACES_LIMIT = 100_000
 
 _UMH = b"umh.v1."
 
@@ -134,6 +137,7 @@ class Decoder:
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_envelope(self._fields))
         self._tags: dict[tuple[str, str], tuple[int, int]] = {}
         self._columns = Columns()
+        self._places: dict[tuple[str, ...], Int64] = {}
         f = self._fields
         self._names = Names((f.asset, f.sensor, f.time, f.value))
 
@@ -195,6 +199,7 @@ class Decoder:
 
     def forget(self, asset: str, sensors: Sequence[str]) -> None:
         """The names stand for nothing any more."""
+        self._places.clear()
         for sensor in sensors:
             if self._tags.pop((asset, sensor), None) is not None:
                 self._names.forget(asset, sensor)
@@ -283,19 +288,19 @@ class Decoder:
             raise Unusable("columns_differ")
         self._check_readings(rows * len(values))
         times = whole_times(time, self._time, self.units)
-        width = len(values)
-        tags = np.empty((rows, width, 2), np.int64)
-        known: dict[str, list[tuple[int, int]]] = {}
-        for r, name in enumerate(assets):
-            if name not in known:
-                known[name] = [self._tag(name, sensor) for sensor in values]
-            tags[r] = known[name]
+        places = self._places.get((assets[0], *values)) if isinstance(asset, str) else None
+        if places is None:
+            places = np.array([[self._tag(name, sensor) for sensor in values] for name in (
+                assets[:1] if isinstance(asset, str) else assets)], np.int64)
+            if isinstance(asset, str) and len(self._places) < PLACES_LIMIT:
+                self._places[assets[0], *values] = places
+        tags = np.broadcast_to(places, (rows, len(values), 2))
         x = np.array(list(values.values()), np.float64).T  # null counts as missing
-        closes = np.zeros((rows, width), np.bool_)
+        closes = np.zeros((rows, len(values)), np.bool_)
         closes[:, -1] = True
         self._columns.add_columns(
-            tags[:, :, 0].ravel(), tags[:, :, 1].ravel(), np.repeat(times, width),
-            np.ascontiguousarray(x).ravel(), closes.ravel())
+            tags[:, :, 0].ravel(), tags[:, :, 1].ravel(), np.repeat(times, len(values)),
+            x.ravel(), closes.ravel())
         self.shapes["columnar wide rows"] += 1
 
     def _columnar_long(

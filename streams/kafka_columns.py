@@ -84,13 +84,14 @@ class Columns:
     def add_table(self, table: kafka_arrow.Table, names: Sequence[str], tag: Any) -> None:
         """Readings of an Arrow message: codes of names become tags, the rest are whole columns."""
         pair = table.asset_code * len(table.sensors) + table.sensor_code
-        known, first, inverse = np.unique(pair, return_index=True, return_inverse=True)
-        tags = np.zeros((known.size, 2), np.int64)
-        for k in np.argsort(first).tolist():  # registered in the order of appearance
-            a, s = divmod(int(known[k]), len(table.sensors))
-            tags[k] = tag(names[a], table.sensors[s])
-        chosen = tags[inverse.reshape(-1)]
-        self.add_columns(chosen[:, 0], chosen[:, 1], table.time_ns, table.value, table.closes)
+        first = np.full(len(names) * len(table.sensors), pair.size, np.int64)
+        first[pair[::-1]] = np.arange(pair.size)[::-1]  # the last one written is the first there is
+        known = np.flatnonzero(first < pair.size)
+        a, s = np.zeros(first.size, np.int64), np.zeros(first.size, np.int64)
+        for k in known[np.argsort(first[known])].tolist():  # registered in the order of appearance
+            name, sensor = divmod(k, len(table.sensors))
+            a[k], s[k] = tag(names[name], table.sensors[sensor])
+        self.add_columns(a[pair], s[pair], table.time_ns, table.value, table.closes)
 
     def cut(self, length: int) -> None:
         """Forget what a message had added before it turned out to be unusable."""
