@@ -20,8 +20,9 @@ from anomaly.monitor import Monitor
 from streams import exposition, open_alerts, verdicts
 from streams.codec import Batch
 from streams.commands import Command
-from streams.errors import OutputError, StreamsError
+from streams.errors import OutputError
 from streams.health import Status
+from streams.local_front import WAITING_LIMIT, BusyError
 from streams.losses_feed import LossesFeed
 from streams.metrics_settings import MetricsSettings
 from streams.page.board import Board
@@ -31,14 +32,8 @@ from streams.page.routes import pages
 from streams.telemetry import Telemetry
 from streams.webserver import Answer, WebServer
 
-#: Commands that wait for the next batch.
-WAITING_LIMIT = 1000
 #: How often they are looked for when there are no batches any more.
 LOOK_SECONDS = 0.2
-
-
-class BusyError(StreamsError):
-    """Too many commands at once."""
 
 
 class Rehearsal:
