@@ -246,6 +246,15 @@ def test_failures_are_judged_and_the_reason_for_a_miss_is_said() -> None:
     assert "\u00a0" not in lines
 
 
+def test_an_alert_about_a_loss_is_no_false_alarm() -> None:
+    failure = Failure("press-1", START + 15 * DAY, "stop")
+    alerts = life("saw-2", START + 5 * DAY, START + 5 * DAY + HOUR, ["motor"], kind="slow_cycle")
+    summary = collected(failures=[failure], alerts=alerts).summary()
+    assert summary.warned is not None
+    assert summary.warned.false_alarms == ()
+    assert "Not counted: 1 alert about losses" in summary.promise()
+
+
 def test_the_default_window_is_said_and_follows_from_the_judged_time() -> None:
     failures = [Failure("press-1", START + day * DAY) for day in (5, 9, 13, 17)]
     summary = collected(failures=failures).summary()

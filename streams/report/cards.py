@@ -97,6 +97,8 @@ def _worth(view: View, case: Case) -> str:
             return (f"it announced the {kind_of(lead.failure)} at "
                     f"{clock.instant(lead.failure.time_ns)}, "
                     f"{clock.duration(lead.lead_seconds)} ahead")
+    if case.of_loss:
+        return "a loss, which no failure need follow"
     if any(firing.id == case.id for firing in warned.false_alarms):
         horizon = clock.duration(warned.window.horizon_seconds)
         return f"a false alarm, as no failure followed within {horizon}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from anomaly.batches import Alert, Contribution, Float64, Int64, Outcome
 from anomaly.evaluate import OPEN_NS, Failure, Firing, Window
+from anomaly.production import LOSS_KINDS as KINDS_OF_LOSS
 from anomaly.production import Statement
 from anomaly.registry import Registry
 from streams.report.closeup import LOOK_BACK_ROWS, Closeup, Tail
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Kinds of alert that speak of the data, not of the machine; the budget does not pay for them.
 DATA_KINDS = frozenset({"sensor_fault", "data_gap"})
+#: Kinds of alert about losses: no failure need follow one, so none can prove it false.
+LOSS_KINDS = frozenset(KINDS_OF_LOSS)
 #: Severities from mild to grave; one that is not listed counts as the gravest.
 SEVERITIES = ("info", "low", "minor", "notice", "medium", "warning", "major", "high", "critical")
 #: Cases kept; further alerts are counted only.
@@ -101,6 +104,11 @@ class Case:
     def of_data(self) -> bool:
         """Whether it speaks of the data rather than the machine."""
         return self.kind in DATA_KINDS
+
+    @property
+    def of_loss(self) -> bool:
+        """Whether it speaks of time, parts or energy lost rather than of a failure to come."""
+        return self.kind in LOSS_KINDS
 
     @property
     def is_open(self) -> bool:

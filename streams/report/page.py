@@ -327,7 +327,8 @@ def _reading(summary: Summary) -> str:
     ]
     if summary.warned is not None:
         words.insert(1, ("Warning", "An alert that begins in the window before a failure. One that "
-                         "begins in no window is a false alarm, even if something else was wrong."))
+                         "begins in no window is a false alarm, even if something else was "
+                         "wrong. What speaks of a loss is neither."))
     items = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in words)
     return (f'<section id="reading"><h2>How to read this page</h2><dl class="words">{items}</dl>'
             "</section>")

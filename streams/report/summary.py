@@ -57,6 +57,8 @@ class Warned:
     outside : tuple of Failure
         Failures that cannot be judged: of an asset, or at a time, that the recording lacks.
     false_alarms : tuple of Firing
+    losses : int
+        Alerts about losses; they are neither warnings' rivals nor false alarms.
     healthy_seconds : float
         Judged machine time outside every window, the base of the false alarms' rate.
     """
@@ -68,6 +70,7 @@ class Warned:
     chance: float
     outside: tuple[Failure, ...]
     false_alarms: tuple[Firing, ...]
+    losses: int
     healthy_seconds: float
 
 
@@ -168,6 +171,9 @@ class Summary:
                 f"{self._rate(achieved, interval)}. Promised was {promised}; "
                 f"{_verdict(interval, self.budget_per_week)}"
             )
+            if self.warned.losses:
+                text += (f". Not counted: {plural(self.warned.losses, 'alert')} about losses, "
+                         "which no failure need follow")
         else:
             text = (
                 f"{plural(self.alerts, 'alert') if self.alerts else 'No alert'} in "
@@ -333,7 +339,9 @@ def _warned(collector: ReportCollector, cases: Sequence[Case]) -> Warned:
         reasons=tuple(_reason(lead, window, judged_ns, collector.clock) for lead in leads),
         chance=evaluate.chance_recall(raised, inside, window, judged_ns),
         outside=tuple(outside),
-        false_alarms=tuple(evaluate.false_alarms(raised, inside, window)),
+        false_alarms=tuple(evaluate.false_alarms(
+            [case.firing() for case in cases if not case.of_loss], inside, window)),
+        losses=sum(case.of_loss for case in cases),
         healthy_seconds=evaluate.healthy_seconds(judged_ns, seconds, inside, window),
     )
 
