@@ -252,7 +252,7 @@ def test_an_alert_about_a_loss_is_no_false_alarm() -> None:
     summary = collected(failures=[failure], alerts=alerts).summary()
     assert summary.warned is not None
     assert summary.warned.false_alarms == ()
-    assert "Not counted: 1 alert about losses" in summary.promise()
+    assert "Not counted: 1\u00a0alert about losses" in summary.promise()
 
 
 def test_the_default_window_is_said_and_follows_from_the_judged_time() -> None:
