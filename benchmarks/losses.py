@@ -64,14 +64,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANDON_DATA", default)))
     parser.add_argument("--seeds", type=int, default=12, help="machines per figure")
-    parser.add_argument("--lines", type=int, default=3, help="simulated lines per live figure")
+    parser.add_argument("--lines", type=int, default=2, help="simulated lines per live figure")
     parser.add_argument("--out", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
     found: dict[str, Any] = {}
     for kind, (_, sizes, _) in losses_live.KINDS.items():
         for size in sizes:
             found[f"losses.live.{kind}.{size:g}"] = losses_live.called(kind, size, options.lines)
-    found["losses.live.quiet"] = losses_live.quiet_line(2, 6.0)
+    found["losses.live.quiet"] = losses_live.quiet_line(2, 5.0)
     if (options.data / "sme_cycles").is_dir():
         found["losses.live.sme_cycles"] = losses_live.shop_floor(options.data)
     healthy = 0

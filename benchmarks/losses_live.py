@@ -42,10 +42,10 @@ NIGHTS_HOURS = 60.0
 #: Kind of injection -> hours it lasts, sizes, and the alerts that call it.
 KINDS: dict[str, tuple[float, tuple[float, ...], tuple[str, ...]]] = {
     "slow_cycle": (6.0, (0.01, 0.02, 0.05, 0.10), ("slow_cycle",)),
-    "micro_stops": (6.0, (3.0, 6.0, 12.0), ("micro_stops",)),
-    "energy_drift": (96.0, (0.005, 0.02, 0.05), ("energy_per_part",)),
-    "reject_rate": (24.0, (2.0, 4.0, 8.0), ("rejects",)),
-    "idle_energy": (48.0, (0.5, 1.0), ("idle_energy",)),
+    "micro_stops": (6.0, (3.0, 12.0), ("micro_stops",)),
+    "energy_drift": (72.0, (0.02, 0.05), ("energy_per_part",)),
+    "reject_rate": (24.0, (2.0, 8.0), ("rejects",)),
+    "idle_energy": (30.0, (1.0,), ("idle_energy",)),
     "sensor_frozen": (6.0, (1.0,), ("sensor_fault",)),
     "sensor_offset": (6.0, (4.0, 8.0), ()),  # any alert of the machine
 }

@@ -1,0 +1,84 @@
+"""The kernels under the live ledger and the charts against their naive twins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomaly import accounts, charts, ledger, observations
+from anomaly.charts import CHART
+from tests.naive import accounts as naive_accounts
+from tests.naive import charts as naive_charts
+from tests.naive import observations as naive_observations
+
+HOUR = 3600 * 10**9
+START = 1_700_000_000 * 10**9
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_accounts_by_shift(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 9 * HOUR, 60)
+    edges = START + np.cumsum(np.append(0, lengths))
+    segments = np.zeros(60, ledger.SEGMENT)
+    segments["start_ns"], segments["end_ns"] = edges[:-1], edges[1:]
+    segments["heading"] = rng.integers(0, len(ledger.HEADINGS), 60)
+    bounds = np.sort(rng.choice(np.arange(START, edges[-1], HOUR), 10, replace=False))
+    shifts = [] if seed == 0 else list(
+        zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True))
+    plan = accounts.Plan(
+        ledger.no_plan(), np.array([s for s, _ in shifts], np.int64),
+        np.array([e for _, e in shifts], np.int64))
+    state = accounts.allocate(1, 1)
+    accounts.add_segments(*state.values(), plan.start_ns, plan.end_ns, segments)
+    expected = naive_accounts.by_shift(
+        [(int(s["start_ns"]), int(s["end_ns"]), int(s["heading"])) for s in segments], shifts)
+    kept = [one for one in state["asset_shift"][0] if one["end_ns"]]
+    assert len(kept) == min(len(expected), accounts.SHIFTS)
+    for one in kept:
+        booked = expected[int(one["start_ns"]), int(one["end_ns"])]
+        assert {h: int(ns) for h, ns in enumerate(one["booked_ns"]) if ns} == dict(booked)
+    assert int(state["asset_total"][0]["booked_ns"].sum()) == int(lengths.sum())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_readings_to_observations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 400
+    asset, sensor = rng.integers(0, 3, n), rng.integers(0, 4, n)
+    time_ns = START + np.maximum.accumulate(rng.integers(0, 3, n).cumsum()) - rng.integers(0, 2, n)
+    value = np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n))
+    closes = rng.random(n) < 0.2
+    table = np.arange(12).reshape(3, 4)
+    role = np.array([0, 1, -1, 8] * 3)
+    out = (np.empty(2 * n, np.int64), np.empty(2 * n, np.int64), np.empty((2 * n, 9)),
+           np.empty(2 * n, np.int64))
+    count = observations.gather(
+        np.zeros(3, observations.OPEN), np.zeros((3, 9)), role, np.ones(3, np.bool_), table,
+        asset, sensor, time_ns, value, closes, np.zeros(n, np.int8), *out)
+    expected = naive_observations.gathered([
+        (int(a), int(role[table[a, s]]), int(t), float(v), bool(c))
+        for a, s, t, v, c in zip(asset, sensor, time_ns, value, closes, strict=True)])
+    assert count == len(expected)
+    for i, (a, t, said, at) in enumerate(expected):
+        assert (out[0][i], out[1][i], out[3][i]) == (a, t, at)
+        assert {r: x for r, x in enumerate(out[2][i].tolist()) if x == x} == said
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_chart_of_a_share(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    share = 0.02 if seed % 2 else 0.1
+    events = (rng.random(3000) < np.where(np.arange(3000) < 2000, share, 4.0 * share)).astype(float)
+    twin = naive_charts.Share(4.0, 250.0, 2.0)
+    expected = twin.follow(events.tolist(), 5000.0)
+    chart = np.zeros(1, CHART)
+    charts.freeze_share(chart[0], 4.0, 250.0, 2.0)
+    found = []
+    for i, event in enumerate(events.tolist()):
+        charts.follow(chart[0], event, 1.0, i + 1, 5000.0, 0.0175, 2.0)
+        found.append(bool(chart[0]["firing"]))
+    assert any(found)
+    assert found == expected
+    assert chart[0]["sum"] == pytest.approx(twin.sum, abs=1e-9)
+    assert chart[0]["excess"] == pytest.approx(twin.excess)
