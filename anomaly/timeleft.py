@@ -31,7 +31,7 @@ FEWEST_POINTS = 16
 _TENTH = 1.2816
 #: Errors (log of true over forecast) that every range starts with, as if six had been seen: trends
 #: end earlier than a straight line says by a third, but stall for far longer.
-_PRIOR_COUNT, _PRIOR_EARLY, _PRIOR_LATE = 6.0, 0.38, 0.9
+_PRIOR_COUNT, _PRIOR_EARLY, _PRIOR_LATE = 6.0, 0.4, 1.15
 _ERROR_LIMIT = 2.5  # a stall of twelve times the forecast counts as one of twelve times
 _BACKTESTS = 8
 _WINDOWS = 16

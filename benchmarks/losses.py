@@ -1,8 +1,9 @@
 """How soon is a small loss called, how often is it called for nothing, and do forecasts hold?
 
-Run: ``python -m benchmarks.losses [--data DIR] [--seeds 12] [--out FILE]``; one JSON object.
-Figures have permanent ids, each with the median delay and how many of how many were called. The
-alert budget is one a week, of which ``budget_share`` goes to losses (``anomaly.production``).
+Run: ``python -m benchmarks.losses [--part live|charts|coverage] [--data DIR] [--out FILE]``; one
+JSON object. What is already in FILE and not measured now is kept there. Figures have permanent
+ids, each with the median delay and how many of how many were called. The alert budget is one a
+week, of which ``budget_share`` goes to losses (``anomaly.production``).
 
 * ``losses.live.<kind>.<size>``: injected into a simulated line, through the whole engine
   (``benchmarks.losses_live``); ``losses.live.quiet`` a healthy line with every nuisance,
@@ -64,19 +65,44 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANDON_DATA", default)))
     parser.add_argument("--seeds", type=int, default=12, help="machines per figure")
+    parser.add_argument("--part", choices=("all", "live", "charts", "coverage"), default="all")
     parser.add_argument("--lines", type=int, default=2, help="simulated lines per live figure")
     parser.add_argument("--out", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
     found: dict[str, Any] = {}
+    if options.part in ("all", "live"):
+        found |= live(options.data, options.lines)
+    if options.part in ("all", "charts"):
+        found |= on_charts(options.data, options.seeds)
+    if options.part in ("all", "coverage"):
+        found |= covered(options.data)
+    if options.out is not None and options.out.exists():
+        found = json.loads(options.out.read_text(encoding="utf-8")) | found
+    text = json.dumps(found, indent=1)
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def live(data: Path, lines: int) -> dict[str, Any]:
+    """Through the whole engine."""
+    found: dict[str, Any] = {}
     for kind, (_, sizes, _) in losses_live.KINDS.items():
         for size in sizes:
-            found[f"losses.live.{kind}.{size:g}"] = losses_live.called(kind, size, options.lines)
+            found[f"losses.live.{kind}.{size:g}"] = losses_live.called(kind, size, lines)
     found["losses.live.quiet"] = losses_live.quiet_line(2, 5.0)
-    if (options.data / "sme_cycles").is_dir():
-        found["losses.live.sme_cycles"] = losses_live.shop_floor(options.data)
+    if (data / "sme_cycles").is_dir():
+        found["losses.live.sme_cycles"] = losses_live.shop_floor(data)
+    return found
+
+
+def on_charts(data: Path, seeds: int) -> dict[str, Any]:
+    """The charts alone, on many machines."""
+    found: dict[str, Any] = {}
     healthy = 0
     weeks = 0.0
-    for name, scatter in {**noises(), **backgrounds(options.data)}.items():
+    for name, scatter in {**noises(), **backgrounds(data)}.items():
         parts = PARTS.get(name, 1)
         found[f"losses.cycles.{name}"] = scatter.size
         if scatter.size < _FEWEST_CYCLES:
@@ -94,22 +120,23 @@ def main(arguments: Sequence[str]) -> int:
         for kind, sizes in SIZES.items():
             for size in sizes if not name.startswith("noise") else sizes[:2]:
                 key = f"losses.{kind}.{name}.{size:g}"
-                found[key] = delay(scatter, kind, size, options.seeds, parts)
+                found[key] = delay(scatter, kind, size, seeds, parts)
         for nuisance in ("product_change", "start_up"):
-            found[f"losses.nuisance.{name}.{nuisance}"] = quiet(
-                scatter, nuisance, options.seeds, parts)
+            found[f"losses.nuisance.{name}.{nuisance}"] = quiet(scatter, nuisance, seeds, parts)
     found["losses.promise.all_but_ppd"] = {
         "findings": healthy, "promised": round(weeks, 1), "ratio": round(healthy / weeks, 2)}
+    return found
+
+
+def covered(data: Path) -> dict[str, Any]:
+    """How often the truth lies within the forecast range."""
+    found = {}
     for name in timeleft.SETS:
-        if (options.data / name).is_dir():
+        if (data / name).is_dir():
             for share in timeleft.LIMIT_SHARES:
-                result = timeleft.coverage(options.data, name, limit_share=share)
+                result = timeleft.coverage(data, name, limit_share=share)
                 found[f"losses.interval_coverage.{name}.{share:g}"] = dataclasses.asdict(result)
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    return 0
+    return found
 
 
 def backgrounds(data: Path) -> dict[str, Float64]:
