@@ -28,7 +28,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import speed_kafka
+
 RUNS = 5
+PEERS = ("numpy", "numba", "pyarrow", "kafka-python", "msgspec", "river", "stumpy",
+         "confluent-kafka")
+GROUPS = ("start", "replay", "engine", "detectors", "vibration", "kafka")
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.json"
 
 Figure = dict[str, Any]
@@ -38,24 +43,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", action="store_true", help="a tenth of the rows; prints only")
+    parser.add_argument("--only", action="append", choices=GROUPS, metavar="GROUP",
+                        help=f"only these, the others as they stand: {', '.join(GROUPS)}")
     options = parser.parse_args(arguments)
     share = 10 if options.fast else 1
-    figures = [
-        *replay_figures(200_000 // share),
-        engine_figure(share),
-        *detector_figures(20_000 // share),
-        vibration_figure(320 // share),
-    ]
+    makers: dict[str, Callable[[], list[Figure]]] = {
+        "start": start_figures,
+        "replay": lambda: replay_figures(200_000 // share),
+        "engine": lambda: [engine_figure(share)],
+        "detectors": lambda: detector_figures(20_000 // share),
+        "vibration": lambda: [vibration_figure(320 // share)],
+        "kafka": lambda: speed_kafka.kafka_figures(300_000 // share, _figure),
+    }
+    fresh = [f for group in options.only or GROUPS for f in makers[group]()]
+    kept = json.loads(RESULTS.read_text())["figures"] if options.only and RESULTS.exists() else []
+    known = {f["id"] for f in fresh}
+    figures = [f for f in kept if f["id"] not in known] + fresh
     about = {
         "machine": platform.machine(),
         "processor": _processor(),
         "python": platform.python_version(),
-        "versions": {n: metadata.version(n) for n in ("numpy", "numba", "river", "pyarrow")},
+        "versions": {n: metadata.version(n) for n in PEERS if _installed(n)},
     }
     print(f"{about['processor']}, Python {about['python']}, "
           + ", ".join(f"{k} {v}" for k, v in about["versions"].items()))
     print("| id | what | figure | unit | beside it |\n|---|---|---|---|---|")
-    for figure in figures:
+    for figure in fresh:
         print(f"| {figure['id']} | {figure['what']} | {figure['value']:,.3g} | {figure['unit']} | "
               f"{figure['note']} |")
     if not options.fast:
@@ -173,6 +186,27 @@ def vibration_figure(frames: int) -> Figure:
     return _figure("S-VIBRATION", "features of vibration frames, per sample",
                    _timed(lambda: vibration.features(config, x)) / x.size * 1e9, "ns",
                    f"{len(vibration.names(config))} features of 2,048 samples")
+
+
+def start_figures() -> list[Figure]:
+    """What a user waits for at the terminal; wall time of a process, kernels from the cache."""
+    def wait(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "streams", *command], check=True,
+                       stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+    wait("--help")
+    return [_figure("S-HELP", "andon --help, wall time",
+                    statistics.median(wait("--help") for _ in range(RUNS)), "s", "")]
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _timed(run: Callable[[], None], runs: int = RUNS) -> float:
