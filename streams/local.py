@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from anomaly import memory_plan
 from anomaly.errors import StateError
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
@@ -143,13 +144,14 @@ def run(
 def _lane(settings: Settings, kept: DirectoryCheckpoint) -> tuple[Lane, dict[str, Any]]:
     found = kept.load(0, settings.monitor)
     position: dict[str, Any] = {}
+    kafka = settings.kafka
+    tag_limit = min(kafka.tag_limit, memory_plan.plan(settings.monitor).tag_limit)
     if found is None:
-        kafka = settings.kafka
-        monitor = Monitor(settings.monitor, Registry(kafka.asset_limit, kafka.tag_limit))
+        monitor = Monitor(settings.monitor, Registry(kafka.asset_limit, tag_limit))
     else:
         monitor, position = found
-        monitor.registry.asset_limit = settings.kafka.asset_limit
-        monitor.registry.tag_limit = settings.kafka.tag_limit
+        monitor.registry.asset_limit = kafka.asset_limit
+        monitor.registry.tag_limit = tag_limit
     decoder = decoder_of(settings, monitor.registry, schema_reader(settings))
     start = position.get("offset", 0)
     if not isinstance(start, int):
