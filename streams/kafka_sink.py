@@ -152,11 +152,15 @@ class Transactions:
 def alert_message(
     alert: Alert, topic: str, source: str, shelved: bool = False, acknowledged: bool = False
 ) -> Message:
-    """One transition of an alert as a CloudEvent in binary mode; the key is the asset."""
+    """One transition of an alert as a CloudEvent in binary mode; the key is the asset.
+
+    A standing alert is told again when its time left is news, so state and time are in the event's
+    id; the same event always has the same.
+    """
     text, number = _SEVERITY[alert.severity]
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", f"{alert.id}-{alert.state}".encode()),
+        ("ce_id", f"{alert.id}-{alert.state}-{alert.time_ns}".encode()),
         ("ce_source", source.encode()),
         ("ce_type", f"andon.alert.{alert.state}".encode()),
         ("ce_subject", alert.asset.encode()),
