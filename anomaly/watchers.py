@@ -30,7 +30,7 @@ VERSIONS = {"maxima": maxima.VERSION, "alone": calibration.VERSION, "watchers": 
 #: Widest asset whose shape raises alerts: one sensor or two say little together, and the shape as
 #: much as the level; with more it added alerts and no hits (benchmarks/results/ablations.md, 11).
 SHAPE_SENSORS = 2
-#: What the level's and the other's return period are divided by (ablations.md, 11 and 13).
+#: What the level's and the other's return period are divided by (ablations.md, 11 and 17).
 WITH_SHAPE = (2.0, 2.0)
 WITH_ALONE = (1.25, 5.0)
 
@@ -66,7 +66,7 @@ class Watchers:
         beside = NOBODY
         if sensors <= SHAPE_SENSORS:
             beside = SHAPE if self.shape >= 0 else NOBODY
-        elif self.alone >= 0:
+        elif self.alone >= 0 and np.isfinite(score[:, self.alone]).any():
             beside = ALONE
             calibration.fit(
                 *state["alone"].values(), np.zeros(1, np.int64), a,

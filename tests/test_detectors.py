@@ -31,6 +31,7 @@ from anomaly.detectors import (
     run_rebuild,
     run_step,
     shift,
+    single,
     trees,
 )
 from anomaly.errors import ConfigError
@@ -44,6 +45,7 @@ WARM_UP_ROWS = 90
 #: plain Python runs them; same types as the defaults, so that nothing is compiled twice.
 CONFIGS: dict[str, Any] = {
     "residual": residual.Config(least_sensors=3, least_rows=0),
+    "single": single.Config(least_rows=0),
     "shift": shift.Config(window_rows=11),
     "trees": trees.Config(trees=5, depth=5, window_rows=40),
     "discord": discord.Config(window=4, history=14, decimations=(1, 2, 3, 4, 5)),

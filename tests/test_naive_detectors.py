@@ -21,6 +21,7 @@ from anomaly.detectors import (
     run_fit,
     run_step,
     shift,
+    single,
     subspace,
     trees,
 )
@@ -38,6 +39,7 @@ CONFIGS: dict[str, Any] = {
     # Page's form has no limit on the sums; the limit has a test of its own.
     "cusum": cusum.Config(batch_rows=10, sum_limit=1e6),
     "rates": rates.Config(sum_limit=1e6),
+    "single": single.Config(least_rows=0),
     "residual": residual.Config(weight=0.05, least_sensors=3, least_rows=40),
     "shift": shift.Config(window_rows=12, memory_rows=100.0),
     "forecast": forecast.Config(lags=3, forgetting=0.99, memory_rows=100.0),

@@ -46,11 +46,15 @@ class Config:
         Weight of the newest row in each mean, as the level's three speeds.
     folds : int
         Contiguous folds of the cross-fitted warm-up scores.
+    least_rows : int
+        Fewest warm-up rows that can calibrate such slow means: after 100 rows of noise that
+        remembers ten or more, the largest of eight raised eight times the promised alarms.
     """
 
     clip_limit: float = 8.0
     weights: tuple[float, ...] = (0.25, 0.05, 0.02)
     folds: int = 4
+    least_rows: int = 400
 
     def __post_init__(self) -> None:
         within("clip_limit", self.clip_limit, 0.5, 1e6)
@@ -58,6 +62,7 @@ class Config:
         for weight in self.weights:
             within("weights", weight, 1e-6, 1)
         within("folds", self.folds, 2, 20)
+        within("least_rows", self.least_rows, 0, 10_000_000)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
@@ -73,7 +78,7 @@ def allocate(config: Config, assets: int, tags: int) -> State:
 @kernel
 def step(
     tag: npt.NDArray[np.void], tag_mean: Float64, tag_usual: Float64,
-    clip_limit: float, weights: tuple[float, ...], folds: int,
+    clip_limit: float, weights: tuple[float, ...], folds: int, least_rows: int,
     table: Int64, asset: Int64, x: Float64, learn_below: Float64,
     score: Float64, evidence: Float64,
 ) -> None:
@@ -103,12 +108,16 @@ def step(
 
 def fit(
     tag: npt.NDArray[np.void], tag_mean: Float64, tag_usual: Float64,
-    clip_limit: float, weights: tuple[float, ...], folds: int,
+    clip_limit: float, weights: tuple[float, ...], folds: int, least_rows: int,
     tags: Int64, asset: int, rows: Float64, score: Float64,
 ) -> None:
     """Freeze the asset's reference on ``rows`` and write their cross-fitted scores."""
-    config = Config(clip_limit, weights, folds)
+    config = Config(clip_limit, weights, folds, least_rows)
     state = {"tag": tag, "tag_mean": tag_mean, "tag_usual": tag_usual}
+    if len(rows) < least_rows:
+        _freeze(config, state, tags, asset, rows[:0])  # what stood before stands no longer
+        score[:] = np.nan
+        return
     fit_reference(allocate, _freeze, step, config, state, tags, asset, rows, score)
 
 
