@@ -275,7 +275,7 @@ def assert_same(deployed: Deployment) -> Said:
     assert got.alerts == want.alerts, difference(want, got)
     assert got.dead == want.dead
     assert got.late == want.late
-    assert got.counts == want.counts
+    assert got.counts == want.counts, f"got {got.counts}, want {want.counts}"
     counts = got.counts
     assert counts["in"] == (
         counts["accepted"] + counts["dead_lettered"] + counts["late"] + counts["duplicate"])
