@@ -445,7 +445,8 @@ def test_what_only_this_machine_reaches(host: str, local: bool) -> None:
 
 
 def builder() -> Any:
-    spec = importlib.util.spec_from_file_location("andon_setup", ROOT / "setup.py")
+    source = ROOT / "streams" / "page" / "build.py"
+    spec = importlib.util.spec_from_file_location("andon_page_build", source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

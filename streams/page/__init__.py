@@ -2,5 +2,5 @@
 
 ``record`` keeps what a picture needs, ``board`` makes the picture, ``desk`` takes what people say,
 ``routes`` hangs it all on the port. ``page.js`` draws with Preact; the library itself comes out of
-a package when ours is built (see ``setup.py``) and is never part of the sources.
+a package when ours is built (see ``build.py``) and is never part of the sources.
 """

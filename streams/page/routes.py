@@ -35,7 +35,7 @@ _FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-#: The library that ``setup.py`` takes out of its package.
+#: The library that ``build.py`` takes out of its package.
 LIBRARY = "preact.js"
 _MISSING = (b"The page's library is not there: it is taken out of its package when andon is "
             b"installed. Run: pip install -e .\n")

@@ -4,6 +4,8 @@ Preact and htm, one ready file of 13 kB, come out of the package ``datasette-pre
 the build needs. Taken at build time, so that neither the sources nor a running service depend on
 Node, on a download at the first start, or on what else that package brings. Its bytes are checked:
 what a browser runs at the people who stand at the line must be what was looked at.
+
+Named by ``pyproject.toml`` and loaded by setuptools alone; nothing here runs in the service.
 """
 
 from __future__ import annotations
@@ -12,13 +14,12 @@ import hashlib
 from importlib import metadata
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
 PACKAGE = "datasette-preact"
 FILE = "datasette_preact/static/preact-10.27.2-htm-3.1.1.min.js"
 SHA256 = "2ad4f06c517e968b6382c26262363ebb89ebd7bcf3f7dc29a8368fe5b542861b"
-TARGET = Path(__file__).parent / "streams" / "page" / "preact.js"
+TARGET = Path(__file__).parent / "preact.js"
 
 
 class BuildWithLibrary(build_py):
@@ -38,7 +39,3 @@ def take_library() -> None:
     if found != SHA256:
         raise SystemExit(f"{FILE}: not the file that was looked at: {found}")
     TARGET.write_bytes(content)
-
-
-if __name__ == "__main__":
-    setup(cmdclass={"build_py": BuildWithLibrary})
