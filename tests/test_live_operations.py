@@ -179,7 +179,7 @@ def test_the_webhook_is_retried_and_survives_a_restart(
         deployed.config.write_text(
             config + f'[webhook]\nurl = "{receiver.url}"\nretry_seconds = 1.0\n')
         deployed.start_worker()
-        wanted = {f"{json.loads(r.value)['id']}-{json.loads(r.value)['state']}"
+        wanted = {dict(r.headers)["ce_id"].decode()
                   for r in live_service.records(deployed, "alerts")
                   if json.loads(r.value)["state"] in ("firing", "resolved")}
         assert wanted
