@@ -131,6 +131,9 @@ transaction_seconds = 5.0
         cluster.create_topic(f"{name}.readings", partitions)
         try:
             yield made
+        except BaseException:
+            print(made.logs())  # the folder goes with the test; what the workers said must not
+            raise
         finally:
             for worker in made.workers:
                 kill(worker)
