@@ -60,7 +60,7 @@ class Window:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(url)
-        self.page.wait_for_selector(".lamp")
+        self.page.wait_for_selector(".lamp", timeout=120_000)  # kernels may be compiled first
         if language:
             self.page.select_option("select", language)
 
