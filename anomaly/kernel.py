@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,5 +126,18 @@ def _compile(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(cache=folder is not None, error_model="numpy", nogil=True)(function)
     finally:
         settings.CACHE_DIR = before
+    _name_apart(dispatcher)
     _KERNELS.append(dispatcher)
     return dispatcher
+
+
+def _name_apart(dispatcher: Any) -> None:
+    """Give every compiled file a name of its own.
+
+    numba numbers the files of a kernel from 1. Two workers that first compile it at the same time
+    for different types would both write number 1, and one's index would name the other's code.
+    """
+    files = getattr(dispatcher._cache, "_cache_file", None)
+    if files is not None:
+        stem = files._index_name.removesuffix(".nbi")
+        files._data_name = lambda _: f"{stem}.{uuid.uuid4().hex}.nbc"

@@ -90,3 +90,18 @@ def test_the_cache_is_never_in_a_shared_temporary_folder() -> None:
     folder = cache_folder()
     assert folder is not None
     assert not str(folder).startswith("/tmp/andon")
+
+
+def test_two_that_compile_one_kernel_at_once_do_not_take_each_other_s_code() -> None:
+    def third(x: np.ndarray) -> float:
+        return 3.0 * x[0]
+
+    one, other, later = kernel(third), kernel(third), kernel(third)
+    one(np.ones(3))
+    index = Path(one._cache._cache_file._index_path)
+    first = index.read_bytes()
+    index.unlink()  # what the other one saw when it began
+    other(np.full(3, 7, np.int8))
+    index.write_bytes(first)  # the first was the last to write its index
+    assert later(np.full(3, 2.0)) == 6.0
+    assert sum(later.stats.cache_hits.values()) == 1
