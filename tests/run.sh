@@ -9,10 +9,11 @@ if [ ! -x "$environment/bin/python" ]; then
     "$python" -m venv "$environment"
 fi
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    # A pipeline's tests of the page and of the metrics use the real programs; elsewhere they are
-    # skipped by name where these are missing.
-    for program in chromium prometheus prometheus-alertmanager; do
-        command -v "$program" >/dev/null || missing="${missing:-} $program"
+    # A pipeline's tests use the real programs (PROGRAM:PACKAGE where the names differ); elsewhere
+    # they are skipped by name where these are missing.
+    for program in chromium prometheus prometheus-alertmanager systemd-analyze:systemd \
+            java:default-jre-headless mvn:maven; do
+        command -v "${program%%:*}" >/dev/null || missing="${missing:-} ${program##*:}"
     done
     if [ -n "${missing:-}" ]; then
         apt-get update -qq

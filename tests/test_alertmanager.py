@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,11 @@ from anomaly.batches import Alert, Contribution
 from streams import alertmanager
 from streams.alertmanager import AlertmanagerPush
 from streams.metrics_settings import AlertmanagerSettings
+from tests.needed import needs_programs
 from tests.prometheus_tools import alertmanager as running_alertmanager
 from tests.prometheus_tools import fetch, wait_for
 
-needs_alertmanager = pytest.mark.skipif(
-    shutil.which("prometheus-alertmanager") is None,
-    reason="prometheus-alertmanager is not installed")
+needs_alertmanager = needs_programs("prometheus-alertmanager")
 
 
 @dataclass(slots=True)

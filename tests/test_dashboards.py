@@ -11,7 +11,6 @@ import dataclasses
 import importlib.util
 import json
 import re
-import shutil
 import sys
 import time
 from collections import Counter
@@ -28,16 +27,15 @@ from streams.metric_families import TOTALS, Service
 from streams.metrics_settings import MetricsSettings
 from streams.telemetry import Telemetry
 from streams.webserver import Answer, WebServer
+from tests.needed import needs_packages, needs_programs
 from tests.prometheus_tools import fetch, prometheus, query, query_range, wait_for
 from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, Line
 
 HOME = Path(__file__).resolve().parent.parent / "deploy" / "grafana"
 FILES = sorted((HOME / "dashboards").glob("*.json"))
-HAS_SDK = importlib.util.find_spec("grafana_foundation_sdk") is not None
 
-needs_sdk = pytest.mark.skipif(not HAS_SDK, reason="grafana-foundation-sdk is not installed")
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is not installed")
+needs_sdk = needs_packages("grafana_foundation_sdk")
+needs_prometheus = needs_programs("prometheus")
 
 LEFT = (3600.0, 7200.0, 14_400.0)
 RATE_SECONDS = 8

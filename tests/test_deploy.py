@@ -5,7 +5,6 @@ No container engine and no cluster run here; what is inside the container runs i
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -22,24 +21,18 @@ import yaml
 from anomaly import config as engine
 from streams import settings
 from tests import kafka_broker
+from tests.needed import needs_packages, needs_programs, program
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "deploy"
 CHART = HOME / "helm" / "andon"
 PORT = 9464
+#: Helm itself, as a library: its own Go packages in a wheel.
+needs_helm = needs_packages("helm_python")
 
 
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(found(program) is None, reason=f"{program} is not installed")
-
-
-def found(program: str) -> str | None:
-    beside = Path(sys.executable).parent / program
-    return str(beside) if beside.exists() else shutil.which(program)
-
-
-def run(program: str, *arguments: str, **options: Any) -> str:
-    done = subprocess.run([found(program) or program, *arguments], capture_output=True, text=True,
+def run(name: str, *arguments: str, **options: Any) -> str:
+    done = subprocess.run([program(name) or name, *arguments], capture_output=True, text=True,
                           check=False, timeout=120, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -81,7 +74,7 @@ quiet_client = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
                 pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 
-@needs("hadolint")
+@needs_programs("hadolint")
 def test_hadolint_has_nothing_to_say() -> None:
     assert run("hadolint", str(HOME / "Containerfile")) == ""
 
@@ -102,18 +95,20 @@ def compose() -> dict[str, Any]:
     return dict(yaml.safe_load((HOME / "compose.yml").read_text()))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("compose_spec") is None,
-                    reason="compose-spec is not installed")
-def test_the_compose_file_keeps_to_the_specification() -> None:
-    from compose_spec import ComposeSpecification, Service
+def compose_findings(path: Path) -> str:
+    done = subprocess.run(
+        [program("check-jsonschema") or "check-jsonschema", "--builtin-schema",
+         "vendor.compose-spec", str(path)],
+        capture_output=True, text=True, check=False, timeout=60)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
 
-    plain = {key: value for key, value in compose().items() if not key.startswith("x-")}
-    ComposeSpecification.model_validate(plain)
-    # The model takes any key that it does not know, so the keys are looked at by themselves.
-    known = {entry.alias or name for name, entry in Service.model_fields.items()}
-    assert "imagge" not in known
-    for name, service in plain["services"].items():
-        assert set(service) <= known, name
+
+@needs_programs("check-jsonschema")
+def test_the_compose_file_keeps_to_the_specification(tmp_path: Path) -> None:
+    assert compose_findings(HOME / "compose.yml") == ""
+    wrong = tmp_path / "compose.yml"
+    wrong.write_text((HOME / "compose.yml").read_text().replace("image:", "imagge:", 1))
+    assert "imagge" in compose_findings(wrong)
 
 
 def test_the_compose_file_names_what_exists_and_opens_nothing_to_the_world() -> None:
@@ -154,7 +149,7 @@ def test_prometheus_scrapes_what_andon_serves() -> None:
     assert provider["providers"][0]["options"]["path"] == str(Path(board).parent)
 
 
-@needs("amtool")
+@needs_programs("amtool")
 def test_alertmanager_accepts_its_configuration() -> None:
     run("amtool", "check-config", str(HOME / "alertmanager" / "alertmanager.yml"))
 
@@ -171,7 +166,7 @@ def test_alertmanager_routes_alerts_that_exist() -> None:
 # -- systemd --------------------------------------------------------------------------------------
 
 
-@needs("systemd-analyze")
+@needs_programs("systemd-analyze")
 def test_systemd_finds_nothing_wrong_and_little_exposed(tmp_path: Path) -> None:
     unit = tmp_path / "andon.service"
     text = (HOME / "systemd" / "andon.service").read_text()
@@ -195,30 +190,52 @@ EVERYTHING = ("keda.enabled=true,keda.authentication=kafka,podMonitor.enabled=tr
 
 
 def rendered(values: str = "") -> list[dict[str, Any]]:
-    more = ["--set", values] if values else []
-    text = run("helm", "template", "line-1", str(CHART), "--kube-version", "1.29.0", *more)
-    return [document for document in yaml.safe_load_all(text) if document]
+    """What Helm makes of the chart; values as after ``--set``."""
+    import helm_python
+
+    with helm_python.Chart.load(str(CHART)) as chart:
+        texts = chart.render(helm_python.parse_set_string(values), name="line-1")
+    return [document for text in texts.values() for document in yaml.safe_load_all(text)
+            if document]
 
 
-@needs("helm")
+@needs_helm
 def test_helm_lints_the_chart() -> None:
-    run("helm", "lint", "--strict", str(CHART))
+    import helm_python
+
+    found = helm_python.lint(str(CHART), strict=True, kube_version="1.29.0")
+    assert found["errors"] == []
+    assert [said["error"] for said in found["messages"]] == ["icon is recommended"]
 
 
-@needs("helm")
+@needs_helm
+def test_a_broken_chart_does_not_pass(tmp_path: Path) -> None:
+    import helm_python
+
+    shutil.copytree(CHART, tmp_path / "andon")
+    service = tmp_path / "andon" / "templates" / "service.yaml"
+    service.write_text(service.read_text().replace("metadata:", "metadata: [", 1))
+    found = helm_python.lint(str(tmp_path / "andon"), strict=True, kube_version="1.29.0")
+    assert found["errors"]
+    assert found["messages"][-1]["path"] == "templates/service.yaml"
+
+
+@needs_helm
+@needs_packages("kubernetes_validate")
 @pytest.mark.parametrize("values", ["", EVERYTHING])
 def test_what_helm_renders_is_what_kubernetes_knows(values: str) -> None:
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is missing")
+    import kubernetes_validate
+
     documents = rendered(values)
     kinds = {document["kind"] for document in documents}
     assert {"StatefulSet", "Service", "ConfigMap", "PodDisruptionBudget"} <= kinds
     assert (kinds >= CUSTOM) == bool(values)
     for document in documents:
         if document["kind"] not in CUSTOM:
-            validate.validate(document, "1.29", strict=True)
+            kubernetes_validate.validate(document, "1.29", strict=True)
 
 
-@needs("helm")
+@needs_helm
 def test_the_pods_are_locked_down_and_the_settings_inside_are_good(tmp_path: Path) -> None:
     by_kind = {document["kind"]: document for document in rendered(EVERYTHING)}
     spec = by_kind["StatefulSet"]["spec"]["template"]["spec"]
@@ -241,18 +258,18 @@ def test_the_pods_are_locked_down_and_the_settings_inside_are_good(tmp_path: Pat
     assert loaded.health.port == container["ports"][0]["containerPort"] == PORT
 
 
-@needs("helm")
+@needs_helm
 def test_a_wrong_value_is_refused() -> None:
-    done = subprocess.run(
-        [found("helm") or "helm", "template", "x", str(CHART), "--kube-version", "1.29.0",
-         "--set", "replica=3"],
-        capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode != 0
-    assert "replica" in done.stderr
+    import helm_python
+
+    with pytest.raises(helm_python.HelmError, match="replica"):
+        rendered("replica=3")
 
 
+@needs_packages("jsonschema")
 def test_the_default_values_keep_to_the_schema() -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    import jsonschema
+
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     jsonschema.validate(values, schema)

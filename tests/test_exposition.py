@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import subprocess
 
 import numpy as np
@@ -14,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams import exposition
 from streams.exposition import Labels
+from tests.needed import needs_programs
 
 
 def lines(name: str, labels: Labels, values: list[float]) -> list[str]:
@@ -92,7 +92,7 @@ def test_a_family_leaves_out_what_it_does_not_know() -> None:
                     b'andon_y 1\nandon_y{a="c"} 2\n')
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs_programs("promtool")
 def test_promtool_reads_the_text() -> None:
     labels = Labels()
     for name in ('a"b', "c\\d", "e\nf", "\u0000\u0001", "名前", "{}", "#"):

@@ -9,7 +9,6 @@ engine run over the same rows in one go; every query of every dashboard is asked
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from tests import browser, kafka_broker, live_service, prometheus_tools
 from tests.browser import Window
 from tests.kafka_broker import ROOT
 from tests.live_service import Deployment, deployment
+from tests.needed import needs_programs
 from tests.prometheus_tools import free_port, query, query_range, wait_for
 from tests.test_dashboards import FILES, answers, filled, targets
 from tests.test_live_metrics import Scraper, samples, scraped, total, webhook
@@ -37,9 +37,7 @@ from tests.test_live_operations import andon
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.skipif(
-        shutil.which("prometheus") is None or shutil.which("prometheus-alertmanager") is None,
-        reason="prometheus and prometheus-alertmanager are not installed"),
+    needs_programs("prometheus", "prometheus-alertmanager"),
 ]
 
 ENGINE = 'budget = "1/day"\nwarm_up_rows = 1200\n'

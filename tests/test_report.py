@@ -23,6 +23,7 @@ from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams.report import Clock, ReportCollector
 from streams.report.view import CARDS, DETAILED, LANES
+from tests.needed import needs_programs
 from tests.report_stream import (
     DAY,
     HOSTILE,
@@ -298,7 +299,7 @@ def test_the_real_engine_and_the_report_agree(tmp_path: Path) -> None:
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+in_a_browser = needs_programs(*([] if CHROMIUM else ["chromium"]))
 
 
 def browse(path: Path, profile: Path, width: int = 1366) -> tuple[str, str]:

@@ -12,13 +12,13 @@ import yaml
 
 from streams.metric_families import TOTALS, Service
 from tests import telemetry_stream
+from tests.needed import needs_programs
 from tests.telemetry_stream import WARM_UP_ROWS, Line
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "prometheus"
 RULES = ("recording.yml", "alerts.yml")
 
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed")
+needs_promtool = needs_programs("promtool")
 
 
 def groups() -> list[dict[str, object]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import subprocess
 import threading
 import time
@@ -19,6 +18,7 @@ from streams import exposition, telemetry
 from streams.metrics_settings import MetricsSettings
 from streams.telemetry import Telemetry
 from tests import telemetry_stream
+from tests.needed import needs_programs
 from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, WARM_UP_ROWS, Line
 
 
@@ -227,7 +227,7 @@ def test_stages_make_histograms_and_losses_counters() -> None:
     assert found['andon_loss_seconds_total{asset="saw",heading="micro_stop"}'] == 12.5
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs_programs("promtool")
 def test_promtool_finds_nothing_to_say_against_the_names() -> None:
     told, line = telemetry_stream.telemetry(), Line()
     line.step(told, WARM_UP_ROWS + 60)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -23,6 +22,7 @@ from streams.errors import SettingsError, UsageError
 from streams.webconfig import Gate
 from streams.webserver import Answer, WebServer
 from tests import telemetry_stream
+from tests.needed import needs_programs
 from tests.prometheus_tools import prometheus, query, wait_for
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
@@ -218,7 +218,7 @@ def test_tls_refuses_what_is_old_and_serves_what_is_not(tmp_path: Path) -> None:
         served.close()
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+@needs_programs("prometheus")
 def test_prometheus_scrapes_over_tls_with_a_password(tmp_path: Path) -> None:
     certificate(tmp_path)
     file = tmp_path / "web.yml"
