@@ -157,7 +157,11 @@ class AssetBoard:
         slots["rows"][slot] += np.bincount(rows.asset)[touched]
         slots["last_ns"][slot] = rows.time_ns[newest]
         begins = (slots["judged_ns"][slot] == 0) & (slots["condition"][slot] == TRUSTED)
-        slots["judged_ns"][slot[begins]] = slots["last_ns"][slot[begins]]
+        for a in touched[begins].tolist():
+            own = rows.time_ns[rows.asset == a]
+            state = monitor.arrays()["reference"]["asset"][a]
+            before = max(0, own.size - 1 - int(state["rows"] - state["muted"]))
+            slots["judged_ns"][lane.slot[a]] = own[before]  # however the batch was cut
         return touched
 
     def look_closely(self, partition: int, assets: Iterable[int], monitor: Monitor) -> None:

@@ -8,6 +8,7 @@ often the work was begun anew.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -106,6 +107,8 @@ class Lane:
     feed: LossesFeed | None = None
     telemetry: Telemetry | None = None
     push: AlertmanagerPush | None = None
+    decode_seconds: float = 0.0
+    """Of the records that are being taken, so far."""
 
     def __post_init__(self) -> None:
         self.decoder.make_room = self._make_room
@@ -138,19 +141,24 @@ class Lane:
             records = [r for r in records if r.offset >= self.position]
         if not records:
             return
+        started, self.decode_seconds = time.perf_counter(), 0.0
         self.decoder.prepare(records)
+        self.decode_seconds += time.perf_counter() - started
         cut = 0
         if self.is_silent:
             cut = sum(1 for r in records if r.offset < self.silent_until)
         for part, loud in ((records[:cut], False), (records[cut:], True)):
             for piece in self._apart(part, loud):
-                for decoded in self.decoder.decode(piece):
+                for decoded in self._decoded(piece):
                     self._digest(piece, decoded, loud)
         self.position = records[-1].offset + 1
         self.since_checkpoint += len(records)
         if self.shows_others and self.telemetry is not None:  # indices stand for other assets now
             self.shows_others = False
             self.telemetry.restore(self.partition, open_alerts.kept(self.memory), self.monitor)
+        if self.telemetry is not None:
+            self.telemetry.spent("decode", self.decode_seconds)
+            self.telemetry.spent("process", time.perf_counter() - started - self.decode_seconds)
 
     def news(self) -> list[str]:
         """What was recognised for the first time, in words."""
@@ -245,6 +253,17 @@ class Lane:
                 self.counts["in"] += 1
                 self._bury(record, "failed", loud)
         yield records[start:]
+
+    def _decoded(self, records: Sequence[Any]) -> Iterator[Decoded]:
+        """What the decoder makes of them, its time counted apart."""
+        made = self.decoder.decode(records)
+        while True:
+            started = time.perf_counter()
+            decoded = next(made, None)
+            self.decode_seconds += time.perf_counter() - started
+            if decoded is None:
+                return
+            yield decoded
 
     def _bury(self, record: Any, reason: str, loud: bool) -> None:
         self.counts["dead_lettered"] += 1

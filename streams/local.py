@@ -100,6 +100,7 @@ def run(
     attendant = None if attended is None else attended(lane)
 
     def checkpoint() -> None:
+        started = time.perf_counter()
         now = {"byte": source.byte, "offset": lane.position, "counts": dict(lane.counts),
                "reasons": dict(lane.reasons), "memory": lane.memory, "lengths": journal.mark()}
         try:
@@ -108,6 +109,8 @@ def run(
             say(f"state not kept: {error}")
             return
         journal.rotate()
+        if lane.telemetry is not None:
+            lane.telemetry.spent("checkpoint", time.perf_counter() - started)
         if attendant is not None:
             attendant.kept()
 
@@ -115,6 +118,7 @@ def run(
         while not stopped():
             said = attendant is not None and attendant.tend(lane)
             lines = source.read(lane.position)
+            started = time.perf_counter()
             if lines:
                 lane.take(lines)
                 for text in lane.news():
@@ -131,6 +135,8 @@ def run(
             lane.done(False, 0.0)
             if said or kept.is_due(time.monotonic()):
                 checkpoint()
+            if lines and lane.telemetry is not None:
+                lane.telemetry.spent("batch", time.perf_counter() - started)
         checkpoint()
     except OSError as error:
         raise OutputError(f"{options.out}: cannot be written: {error}") from None

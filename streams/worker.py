@@ -205,7 +205,6 @@ class Worker:
         if self.telemetry is not None:
             self.telemetry.take_worker(self)
             if polled:
-                self.telemetry.spent("process", worked)
                 self.telemetry.spent("batch", time.perf_counter() - started)
         self.status.detail = {"since_start": asdict(self.totals)}
         if not self._stay_member():

@@ -2,7 +2,8 @@
 
 No Grafana server opens them here. Instead every panel's, variable's and annotation's query runs on
 the real Prometheus, which scrapes the real telemetry while a line goes through a scripted fault;
-each answer is compared with what the script did, worked out without any metric.
+each answer is compared with what the script did, worked out without any metric. The same is done
+with the whole service in ``test_live_page``; here it needs no broker.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from streams.telemetry import Telemetry
 from streams.webserver import Answer, WebServer
 from tests.needed import needs_packages, needs_programs
 from tests.prometheus_tools import fetch, prometheus, query, query_range, wait_for
-from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, Line
+from tests.telemetry_stream import ASSETS, ENGINE, SENSORS, WARM_UP_ROWS, Line
 
 HOME = Path(__file__).resolve().parent.parent / "deploy" / "grafana"
 FILES = sorted((HOME / "dashboards").glob("*.json"))
@@ -111,7 +112,6 @@ class Script:
     told: Telemetry
     fired: dict[str, Alert] = field(default_factory=dict)
     open: dict[str, Alert] = field(default_factory=dict)
-    judged_ns: dict[str, int] = field(default_factory=dict)
     period_s: dict[str, float] = field(default_factory=dict)
     readings: int = 0
     rows: int = 0
@@ -135,9 +135,6 @@ class Script:
                 self.open.pop(alert.id, None)
         for i, a in enumerate(outcome.rows.asset.tolist()):
             self.period_s[ASSETS[a]] = float(outcome.scores.return_period_s[i])
-        for condition in self.line.monitor.conditions():
-            if not condition.sensor and condition.state == "trusted":
-                self.judged_ns.setdefault(condition.asset, self.newest_ns)
         self.readings += len(readings)
         self.rows += rows * len(ASSETS)
         self.steps += 1
@@ -196,8 +193,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             at = time.time()
             frozen = dataclasses.replace(
                 script, fired=dict(script.fired), open=dict(script.open),
-                judged_ns=dict(script.judged_ns), period_s=dict(script.period_s),
-                history=list(script.history))
+                period_s=dict(script.period_s), history=list(script.history))
             frozen.line = clock_of(line)
             time.sleep(1.0)
             while script.open:
@@ -236,7 +232,7 @@ def truth(seen: Seen) -> dict[tuple[str, str, str], Truth]:
     del centre
     power = SENSORS.index("power")
     attention = {a: p / (WEEK_SECONDS / BUDGET_PER_WEEK) for a, p in s.period_s.items()}
-    judged = sum(s.newest_ns - t for t in s.judged_ns.values()) / 1e9
+    judged = (s.rows - len(ASSETS) * WARM_UP_ROWS) * s.line.row_ns / 1e9
     recent = sum(a.time_ns > s.newest_ns - 600 * 10**9 for a in s.fired.values())
     severity = Counter(a.severity for a in s.fired.values())
     kinds = Counter(f"{a.kind} {a.severity}" for a in s.fired.values())

@@ -152,7 +152,7 @@ resend_seconds = 1.0
         assert total(found, "andon_alarms_active") == total(found, "andon_alert_active") == len(
             still)
         assert total(found, "andon_lag_messages") == 0
-        for stage in ("batch", "process", "commit", "checkpoint", "restore"):
+        for stage in ("batch", "decode", "process", "commit", "checkpoint", "restore"):
             assert total(found, "andon_stage_seconds_count", f'"{stage}"') > 0, stage
         names = {alert["asset"] for alert in still.values()}
         wait_for(lambda: {a["labels"]["asset"] for a in told} >= names, 20)
