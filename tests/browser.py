@@ -48,13 +48,13 @@ class Window:
 
     def __init__(
         self, opened: Browser, url: str, width: int = 1920, height: int = 1080,
-        dark: bool = False, language: str = "",
+        dark: bool = False, language: str = "", zone: str = "UTC",
     ) -> None:
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self._context = opened.new_context(
             viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light", reduced_motion="reduce")
+            color_scheme="dark" if dark else "light", reduced_motion="reduce", timezone_id=zone)
         self.page: Page = self._context.new_page()
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -199,7 +199,54 @@ def test_a_hundred_machines_fit_and_names_are_only_text(opened: Browser) -> None
         assert window.page.locator("main img").count() == 0
         assert window.page.evaluate(
             "document.querySelector('.lamps').getBoundingClientRect().bottom") < 1080
+        assert window.page.evaluate(  # what is open stands beside them, not below
+            "document.querySelector('#cases').getBoundingClientRect().top") < 200
         window.close()
+
+
+def test_a_phone_shows_what_matters_of_many_machines_and_the_rest_when_asked(
+    opened: Browser,
+) -> None:
+    with hall() as made:
+        made.step(900)
+        for n in range(50):
+            made.line.registry.columns(made.line.registry.asset(f"machine-{n}"), ("speed",))
+            made.telemetry.take_shift(f"machine-{n}", ShiftLosses(
+                made.line.time_ns, made.line.time_ns + 8 * 3600 * 10**9, {"slow": 600.0 + n}, 0.9))
+        made.step(40, lift=30.0)
+        window = Window(opened, made.url, 390, 844)
+        page = window.page
+        assert page.locator(".lamp:visible").count() == 51  # warming, or in alert
+        page.get_by_text("2 In order").last.click()
+        page.locator('.lamp[data-asset="oven"]').wait_for()
+        assert page.locator(".losses tbody tr").count() == 12
+        assert page.locator(".losses tbody th").first.inner_text() == "machine-49"
+        page.get_by_role("button", name="Show all 50").click()
+        assert page.locator(".losses tbody tr").count() == 50
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        window.close()
+
+
+def test_times_are_told_in_the_viewer_s_zone_or_in_utc(opened: Browser, made: Hall) -> None:
+    made.step(40, lift=30.0)
+    case, = made.picture()["cases"]
+    sentence = case["sentences"]["en"]
+    assert "2023-11-14 22:2" in sentence
+    window = Window(opened, made.url, zone="Asia/Tokyo")
+    page = window.page
+    there = sentence.replace("2023-11-14 22:2", "2023-11-15 07:2").replace(" UTC", " GMT+9")
+    page.get_by_text(there).first.wait_for()
+    assert page.inner_text("article small").startswith("since 07:2")
+    assert "data until 2023-11-15 07:2" in page.inner_text(".link")
+    page.get_by_label("Times").select_option("UTC")
+    page.get_by_text(sentence).first.wait_for()
+    page.reload()
+    page.get_by_text(sentence).first.wait_for()
+    assert page.inner_text("article small").startswith("since 22:2")
+    window.close()
+    window = Window(opened, made.url)  # a viewer in UTC has nothing to choose
+    assert window.page.get_by_label("Times").count() == 0
+    window.close()
 
 
 def test_a_lost_connection_is_said(opened: Browser) -> None:

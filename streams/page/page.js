@@ -7,8 +7,10 @@ import { HEADINGS, LANGUAGES, WORDS } from "./words.js";
 
 const TOKEN = document.querySelector('meta[name="andon-token"]').content;
 const CHARTED_CASES = 6;
-const MANY = 40;  // lamps: from here on they are small and have the whole width
-let today = "";  // of the data
+const MANY = 40;  // lamps: from here on they are small
+const LOSSES = 12;  // machines whose losses are shown unasked
+const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+let zone = HERE, today = "";  // in which times are told, and the data's own day there
 
 // Each state has a shape, a word and a colour, so that none of them is needed alone.
 const SHAPES = {
@@ -27,13 +29,9 @@ function useBoard() {
   const [live, setLive] = useState(false);
   useEffect(() => {
     const events = new EventSource("/events");
-    const show = (told) => {
-      today = new Date(told.time * 1000).toISOString().slice(0, 10);
-      setBoard(told);
-    };
     events.onopen = () => setLive(true);
     events.onerror = () => setLive(false);
-    events.onmessage = (event) => { setLive(true); show(JSON.parse(event.data)); };
+    events.onmessage = (event) => { setLive(true); setBoard(JSON.parse(event.data)); };
     return () => events.close();
   }, []);
   return [board, live];
@@ -47,13 +45,27 @@ function keep(name, value) {
   try { localStorage.setItem(`andon-${name}`, value); } catch { /* a browser that keeps nothing */ }
 }
 
+function useNarrow() {
+  const [query] = useState(() => matchMedia("(max-width: 600px)"));
+  const [narrow, setNarrow] = useState(query.matches);
+  useEffect(() => {
+    const look = () => setNarrow(query.matches);
+    query.addEventListener("change", look);
+    return () => query.removeEventListener("change", look);
+  }, []);
+  return narrow;
+}
+
 function Page() {
   const [board, live] = useBoard();
   const [language, setLanguage] = useState(
     () => WORDS[kept("language", "")] ? kept("language", "") : document.documentElement.dataset.language);
   const [name, setName] = useState(() => kept("name", ""));
   const [notice, setNotice] = useState("");
+  const [times, setTimes] = useState(() => kept("times", HERE));
   const words = WORDS[language] ?? WORDS.en;
+  zone = times === "UTC" ? "UTC" : HERE;
+  today = board ? moment(board.time).date : "";
   useEffect(() => { document.documentElement.lang = language; }, [language]);
   useEffect(() => {
     const timer = setTimeout(() => setNotice(""), 10_000);
@@ -86,6 +98,10 @@ function Page() {
           onChange=${(e) => { setLanguage(e.target.value); keep("language", e.target.value); }}>
           ${Object.entries(LANGUAGES).map(([code, own]) => html`
             <option value=${code} lang=${code} selected=${code === language}>${own}</option>`)}</select></label>
+        ${HERE !== "UTC" && html`<label>${words.times} <select class="times" value=${zone}
+          onChange=${(e) => { setTimes(e.target.value); keep("times", e.target.value); }}>
+          ${[HERE, "UTC"].map((one) => html`
+            <option value=${one} selected=${one === zone}>${one.replaceAll("_", " ")}</option>`)}</select></label>`}
       </div>
     </header>
     <p class="spoken" role="log" aria-live="polite">${news}</p>
@@ -107,10 +123,15 @@ function Summary({ board, words }) {
 }
 
 function Line({ board, words }) {
+  const many = board.lamps.length > MANY, narrow = useNarrow();
+  const aside = (lamp) => many && narrow && lamp.state === "trusted";  // a phone shows what matters
+  const list = (lamps) => html`<ul class="lamps ${many ? "many" : ""}">${lamps.map((lamp) => html`
+      <li key=${lamp.asset}><${Lamp} lamp=${lamp} words=${words} /></li>`)}</ul>`;
+  const rest = board.lamps.filter(aside);
   return html`<section class="line" aria-labelledby="line"><h2 id="line">${words.line}</h2>
     ${board.lamps.length === 0 && html`<p class="muted">${words.no_machines}</p>`}
-    <ul class="lamps ${board.lamps.length > MANY ? "many" : ""}">${board.lamps.map((lamp) => html`
-      <li key=${lamp.asset}><${Lamp} lamp=${lamp} words=${words} /></li>`)}</ul>
+    ${list(board.lamps.filter((lamp) => !aside(lamp)))}
+    ${rest.length > 0 && html`<details class="rest"><summary>${rest.length} ${words.trusted}</summary>${list(rest)}</details>`}
     ${board.lamps_left_out > 0 && html`<p class="muted">${filled(words.more, { n: board.lamps_left_out })}</p>`}
     <p class="muted">${filled(words.day, { n: board.alarms.day })}</p></section>`;
 }
@@ -125,7 +146,8 @@ function Lamp({ lamp, words }) {
   const inside = html`<${Shape} state=${lamp.state} />
     <span class="asset">${lamp.asset}</span> <span class="state">${words[lamp.state]}</span>
     ${marks.length > 0 && html` <span class="mark">${marks.join(", ")}</span>`}`;
-  const look = `lamp ${lamp.state} ${quiet ? "quiet" : ""}`;
+  const calm = ["trusted", "learning", "warming"].includes(lamp.state) && marks.length === 0;
+  const look = `lamp ${lamp.state} ${quiet ? "quiet" : ""} ${calm ? "calm-lamp" : ""}`;
   return lamp.cases > 0
     ? html`<a class=${look} href="#case-${slug(lamp.asset)}" data-asset=${lamp.asset} data-state=${lamp.state}>${inside}</a>`
     : html`<div class=${look} data-asset=${lamp.asset} data-state=${lamp.state}>${inside}</div>`;
@@ -160,7 +182,7 @@ function Case({ one, anchor, board, words, language, tell, charted }) {
   return html`<article class="case ${state}" id=${anchor} tabindex="-1" data-case=${one.id} aria-labelledby="title-${one.id}">
     <h3 id="title-${one.id}"><${Shape} state=${state} /> <span>${one.asset}</span> <span class="state">${words[state]}</span>
       <small>${filled(words.since, { time: clock(one.onset) })}</small></h3>
-    <p class="sentence">${one.sentences[language]}</p>
+    <p class="sentence">${local(one.sentences[language])}</p>
     ${said.length > 0 && html`<p class="said">${said.map((text) => html`<span class="mark">✓ ${text}</span> `)}</p>`}
     ${TOKEN && html`<${Buttons} one=${one} words=${words} tell=${tell} />`}
     ${charted && html`<${Charts} one=${one} board=${board} words=${words} />`}
@@ -218,29 +240,32 @@ function Over({ board, words, language }) {
 function Ended({ one, board, words, language }) {
   const [open, setOpen] = useState(false);
   return html`<li data-over=${one.id}><details onToggle=${(event) => setOpen(event.target.open)}>
-    <summary><time>${clock(one.time)}</time> ${one.sentences[language]}
+    <summary><time>${clock(one.time)}</time> ${local(one.sentences[language])}
       ${one.label && html` <span class="mark">${words[`label_${one.label}`]}</span>`}</summary>
     ${open && html`<${Charts} one=${one} board=${board} words=${words} />`}</details></li>`;
 }
 
 function Losses({ board, words, language }) {
+  const [all, setAll] = useState(false);
   const headings = HEADINGS[language] ?? HEADINGS.en;
   const sum = (row) => Object.values(row.seconds).reduce((all, one) => all + one, 0);
   const named = [...new Set(board.losses.flatMap((row) => Object.keys(row.seconds)))]
     .filter((h) => board.losses.some((row) => row.seconds[h] > 0));
   const most = Math.max(1, ...board.losses.map(sum));
-  const first = board.losses[0];
+  const first = board.losses[0], rows = all ? board.losses : board.losses.slice(0, LOSSES);
   return html`<section class="losses" aria-labelledby="losses"><h2 id="losses">${words.losses}
       ${first && html` <small>${filled(words.shift, { from: clock(first.start), to: clock(first.end) })}</small>`}</h2>
     ${!first ? html`<p class="muted">${words.no_losses}</p>` : html`
     <div class="wide" tabindex="0" role="group" aria-labelledby="losses"><table><thead><tr><th scope="col">${words.machine}</th>
-      <th scope="col">OEE</th><th scope="col">${words.total}</th>
+      <th scope="col">OEE</th><th scope="col">${words.total}, min</th>
       ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}</tr></thead>
-      <tbody>${board.losses.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
+      <tbody>${rows.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
         <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
         <td class="total">${minutes(sum(row))} <svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg></td>
         ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}</tr>`)}
-      </tbody></table></div>`}</section>`;
+      </tbody></table></div>
+    ${board.losses.length > LOSSES && html`<button type="button" aria-expanded=${all} onClick=${() => setAll(!all)}>
+      ${all ? words.fewer : filled(words.all, { n: board.losses.length })}</button>`}`}</section>`;
 }
 
 // What is new or over since the last picture, in a sentence that a screen reader speaks.
@@ -253,8 +278,8 @@ function useNews(board, language, words) {
     if (open.current) {
       const fresh = board.cases.find((one) => !open.current.has(one.id));
       const gone = board.over.find((one) => open.current.has(one.id));
-      if (fresh) setNews(filled(words.said_alarm, { sentence: fresh.sentences[language] }));
-      else if (gone) setNews(filled(words.said_over, { sentence: gone.sentences[language] }));
+      if (fresh) setNews(filled(words.said_alarm, { sentence: local(fresh.sentences[language]) }));
+      else if (gone) setNews(filled(words.said_over, { sentence: local(gone.sentences[language]) }));
     }
     open.current = now;
   }, [board]);
@@ -271,16 +296,34 @@ function headline(board, words) {
   return worst ? `${board.states[worst]} ${words[worst]} · andon` : "andon";
 }
 
-// The data's own time in UTC, as the sentences tell it; without the date on the data's own day.
+// The data's own time in the viewer's zone; without the date on the data's own day there.
 function clock(seconds, always = false) {
-  const moment = new Date(seconds * 1000).toISOString();
-  return !always && moment.slice(0, 10) === today
-    ? `${moment.slice(11, 16)} UTC` : `${moment.slice(0, 10)} ${moment.slice(11, 16)} UTC`;
+  const { date, time } = moment(seconds);
+  return !always && date === today ? time : `${date} ${time}`;
+}
+
+const formats = new Map();
+
+function moment(seconds) {
+  if (!formats.has(zone)) {
+    const two = "2-digit";
+    formats.set(zone, new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", year: "numeric",
+      month: two, day: two, hour: two, minute: two, timeZoneName: "short" }));
+  }
+  const part = Object.fromEntries(formats.get(zone).formatToParts(seconds * 1000).map((p) => [p.type, p.value]));
+  return { date: `${part.year}-${part.month}-${part.day}`, time: `${part.hour}:${part.minute} ${part.timeZoneName}` };
+}
+
+// A sentence's times, which are UTC, in the viewer's zone.
+function local(sentence) {
+  if (zone === "UTC") return sentence;
+  return sentence.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC/g,
+    (_, day, minute) => clock(Date.parse(`${day}T${minute}Z`) / 1000, true));
 }
 
 function minutes(seconds) {
   if (!seconds) return "—";
-  return seconds < 600 ? `${(seconds / 60).toFixed(1)} min` : `${Math.round(seconds / 60)} min`;
+  return seconds < 600 ? (seconds / 60).toFixed(1) : String(Math.round(seconds / 60));
 }
 
 function filled(text, values) {

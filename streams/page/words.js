@@ -6,6 +6,7 @@ export const WORDS = {
   en: {
     title: "andon", line: "The line", cases: "Open cases", over: "Over", losses: "Losses of the shift", shift: "{from} to {to}",
     skip: "Skip to the open cases", language: "Language", your_name: "Your name",
+    times: "Times", all: "Show all {n}", fewer: "Show fewer",
     no_cases: "Nothing needs attention.", no_over: "Nothing since this page's service started.",
     no_machines: "No machine has sent anything yet.",
     no_losses: "No losses are booked: no sensor tells states, parts or cycles, or none was named " +
@@ -30,6 +31,7 @@ export const WORDS = {
   de: {
     title: "andon", line: "Die Linie", cases: "Offene Fälle", over: "Vorbei", losses: "Verluste der Schicht", shift: "{from} bis {to}",
     skip: "Zu den offenen Fällen", language: "Sprache", your_name: "Ihr Name",
+    times: "Zeiten", all: "Alle {n} zeigen", fewer: "Weniger zeigen",
     no_cases: "Nichts verlangt Aufmerksamkeit.", no_over: "Nichts, seit der Dienst dieser Seite läuft.",
     no_machines: "Noch hat keine Maschine etwas gesendet.",
     no_losses: "Es werden keine Verluste gebucht: Kein Sensor meldet Zustände, Teile oder Takte, " +
@@ -54,6 +56,7 @@ export const WORDS = {
   es: {
     title: "andon", line: "La línea", cases: "Casos abiertos", over: "Terminados", losses: "Pérdidas del turno", shift: "{from} a {to}",
     skip: "Ir a los casos abiertos", language: "Idioma", your_name: "Su nombre",
+    times: "Horas", all: "Mostrar los {n}", fewer: "Mostrar menos",
     no_cases: "Nada requiere atención.", no_over: "Nada desde que arrancó el servicio de esta página.",
     no_machines: "Ninguna máquina ha enviado nada todavía.",
     no_losses: "No se anotan pérdidas: ningún sensor indica estados, piezas o ciclos, " +
@@ -78,6 +81,7 @@ export const WORDS = {
   zh: {
     title: "andon", line: "产线", cases: "未结案例", over: "已结束", losses: "本班次损失", shift: "{from} 至 {to}",
     skip: "跳到未结案例", language: "语言", your_name: "您的姓名",
+    times: "时间", all: "显示全部 {n} 项", fewer: "收起",
     no_cases: "没有需要关注的情况。", no_over: "自本页服务启动以来没有。",
     no_machines: "还没有机器发送数据。",
     no_losses: "没有记录损失:没有传感器报告状态、产量或节拍,或尚未指定。",
