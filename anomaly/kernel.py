@@ -137,7 +137,7 @@ def _name_apart(dispatcher: Any) -> None:
     numba numbers the files of a kernel from 1. Two workers that first compile it at the same time
     for different types would both write number 1, and one's index would name the other's code.
     """
-    files = getattr(dispatcher._cache, "_cache_file", None)
-    if files is not None:
+    files = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if files is not None:  # it is with the cache or the compiler switched off
         stem = files._index_name.removesuffix(".nbi")
         files._data_name = lambda _: f"{stem}.{uuid.uuid4().hex}.nbc"

@@ -134,13 +134,14 @@ def test_resolved_alerts_are_sent_for_five_minutes(receiver: Receiver) -> None:
     push.take([alert("saw")])
     wait_for(lambda: receiver.bodies, 10)
     push.take([alert("saw", "resolved")])
-    wait_for(lambda: len(receiver.bodies) == 2, 10)
-    ended = receiver.bodies[-1][0]["endsAt"]
-    assert ended.startswith("2023-11-14T22:13:20.000")
-    for minute in range(1, 5):
+    ended = "2023-11-14T22:13:20.000+00:00"
+    # A slow answer may have had it told twice that it fires; that it ended comes after.
+    wait_for(lambda: receiver.bodies[-1][0]["endsAt"] == ended, 10)
+    for _ in range(4):
+        before = len(receiver.bodies)
         now[0] += 60.0
         push._wake.set()
-        wait_for(lambda m=minute: len(receiver.bodies) >= 2 + m, 10)
+        wait_for(lambda n=before: len(receiver.bodies) > n, 10)
         assert receiver.bodies[-1][0]["endsAt"] == ended
     now[0] += 61.0
     push._wake.set()

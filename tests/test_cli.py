@@ -48,18 +48,6 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_help_is_immediate() -> None:
-    andon("--help")  # the first start may compile this package's own files
-    best = min(_timed("--help") for _ in range(5))
-    assert best < 0.3
-
-
-def _timed(*arguments: str) -> float:
-    started = time.perf_counter()
-    assert andon(*arguments).returncode == 0
-    return time.perf_counter() - started
-
-
 def test_help_names_every_command() -> None:
     said = andon("--help").stdout
     for name, command in COMMANDS.items():
