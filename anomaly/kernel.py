@@ -138,6 +138,6 @@ def _name_apart(dispatcher: Any) -> None:
     for different types would both write number 1, and one's index would name the other's code.
     """
     files = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if files is not None:  # it is with the cache or the compiler switched off
+    if files is not None:  # None: with the cache or the compiler switched off
         stem = files._index_name.removesuffix(".nbi")
         files._data_name = lambda _: f"{stem}.{uuid.uuid4().hex}.nbc"
