@@ -1,8 +1,9 @@
 """Naive twin of ``anomaly.detectors.residual``: each sensor regressed on the others, one by one.
 
 Hawkins, Technometrics 33 (1991), §2: the residual of sensor j given the rest is e_j − β e, with
-β from the others' correlations, over the root of what β leaves unexplained. Every mean is summed
-anew from all z's of the sensor (Roberts, Technometrics 1 (1959)).
+β from the others' correlations, over the root of what β leaves unexplained; then how far it has
+moved and how much more it scatters. Every mean is summed anew from all there was of the sensor
+(Roberts, Technometrics 1 (1959)).
 """
 
 from __future__ import annotations
@@ -27,18 +28,37 @@ def scores(warm_up: np.ndarray, rows: np.ndarray, config: Config) -> tuple[np.nd
     known = [c for c in range(rows.shape[1]) if not np.isnan(z[:first, c]).all()]
     if len(known) < config.least_sensors or rows.shape[1] > WIDTH_LIMIT:
         return score, evidence
-    correlation = shrunk_correlation(z[:first, known])
-    smooth = np.array([[mean(z[: i + 1, c], config.weight) for c in known] for i in range(len(z))])
-    quiet = QUIET_SHARE * math.sqrt(config.weight / (2 - config.weight))
-    for j, c in enumerate(known):
+    z = z[:, known]
+    correlation = shrunk_correlation(z[:first])
+    there = ~np.isnan(z)
+    standing = np.array(
+        [[z[i, j] if there[i, j] else mean(z[:i, j], config.weight) for j in range(len(known))]
+         for i in range(len(z))])
+    far, wide = np.zeros((len(rows), len(known))), np.zeros((len(rows), len(known)))
+    for j in range(len(known)):
         others = [k for k in range(len(known)) if k != j]
         beta = np.linalg.solve(correlation[np.ix_(others, others)], correlation[others, j])
         unexplained = math.sqrt(1.0 - correlation[j, others] @ beta)
-        residual = (smooth[:, j] - smooth[:, others] @ beta) / unexplained
-        residual /= max(math.sqrt(np.mean(residual[:first] ** 2)), quiet)
-        there = ~np.isnan(rows[:, c])
-        evidence[there, c] = residual[first:][there] ** 2
-        score[there] = np.fmax(score[there], abs(residual[first:][there]))
+
+        def left(values: np.ndarray, j=j, others=others, beta=beta, by=unexplained) -> np.ndarray:
+            return (values[:, j] - values[:, others] @ beta) / by
+
+        healthy = left(np.nan_to_num(z[:first]))
+        deviation = max(math.sqrt(np.mean(healthy**2)), QUIET_SHARE)
+        healthy = healthy / deviation
+        residual = np.where(there[:, j], left(standing) / deviation, np.nan)
+        for out, ahead, past, weight, one in (
+            (far, residual, healthy, config.weight, 1.0),
+            (wide, residual**2 - 1, healthy**2 - 1, config.scatter_weight, math.sqrt(2.0)),
+        ):
+            usual = math.sqrt(np.mean([mean(past[: i + 1], weight) ** 2 for i in range(first)]))
+            usual = max(usual, QUIET_SHARE * one * math.sqrt(weight / (2 - weight)))
+            for i in np.flatnonzero(there[first:, j]):
+                out[i, j] = mean(ahead[: first + i + 1], weight) / usual
+    far, wide = np.abs(far), np.maximum(wide, 0.0)
+    seen = there[first:].any(axis=1)
+    score[seen] = (far.max(axis=1) + wide.max(axis=1))[seen]
+    evidence[:, known] = np.where(there[first:], (far + wide) ** 2, 0.0)
     return score, evidence
 
 
