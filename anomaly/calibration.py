@@ -164,7 +164,8 @@ def tell_score(
     each row: what is new says more the longer the history is, the reference less the older it
     gets. Where the novelty reaches a step that it has not reached for :data:`NEWS_ROWS` rows, the
     row is *news* and its score stands out: whoever sets a threshold on the score then gets one
-    line per episode instead of a hundred.
+    line per episode instead of a hundred. What is news early is news in full: the history's length
+    weighs all other rows.
     """
     for r in range(asset.size):
         a = asset[r]
@@ -182,10 +183,13 @@ def tell_score(
         if reference == reference:
             fused[r] = max(reference / count, 0.0) / (1.0 + rows[r] / REFERENCE_ROWS)
         if novelty == novelty:
-            novelty *= NOVELTY_WEIGHT * math.sqrt(rows[r] / (rows[r] + NOVELTY_ROWS))
-            weight = NEWS_WEIGHT if _is_news(asset_news[a], novelty) else 1.0
+            novelty *= NOVELTY_WEIGHT
+            if _is_news(asset_news[a], novelty):
+                novelty *= NEWS_WEIGHT
+            else:
+                novelty *= math.sqrt(rows[r] / (rows[r] + NOVELTY_ROWS))
             before = fused[r] if fused[r] == fused[r] else 0.0
-            fused[r] = before + weight * novelty
+            fused[r] = before + novelty
 
 
 @kernel
