@@ -120,6 +120,22 @@ def machine_alert(
     return _alert(voice, a, kind, "firing", onset_ns, time_ns, period_s, blamed)
 
 
+def stop_alerts(voice: Voice, rows: RowBatch, found: Int64) -> list[tuple[int, Alert]]:
+    """Interruptions that are expected because they come at equal intervals (``echo``)."""
+    made = []
+    for row, firing, since, left_ns in found.tolist():
+        a, state = int(rows.asset[row]), "firing" if firing else "resolved"
+        asset = voice.registry.assets[a]
+        left = (left_ns / 1e9,) * 3 if firing else None
+        made.append((row, Alert(
+            id=_identity(asset, "stop_expected", "", since), asset=asset, kind="stop_expected",
+            state=state, severity="low", onset_ns=since, time_ns=int(rows.time_ns[row]),
+            return_period_seconds=math.nan, contributions=(), time_left_seconds=left,
+            sentence=sentence(
+                voice.language, "stop_expected", state, asset, since, math.nan, (), left))))
+    return made
+
+
 def loss_alerts(
     voice: Voice, produced: production.Produced | None, rows: RowBatch,
     settings: production.Config,

@@ -31,6 +31,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "rate": "{asset}: {lead} counts more than usual",
         "sensor_fault": "{asset}: sensor {lead} looks faulty ({cause}), not the machine",
         "data_gap": "{asset}: no data arrived for {gap}",
+        "stop_expected": "{asset}: an interruption is expected in about {left}. They come at equal "
+                         "intervals, the last one {since}; it may be a planned service",
         "since": " since {since}",
         "value": " ({actual} where {expected} is expected{percent})",
         "along": "; together with {others}",
@@ -39,6 +41,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "ruled_out": ". Ruled out: frozen or missing sensor",
         "resolved": "{asset}: the alert on {lead} that began {since} is over",
         "gap_over": "{asset}: data arrive again; nothing had come since {since}",
+        "stop_over": "{asset}: the interruption expected after that of {since} has come, or is "
+                     "overdue",
         "stuck": "it repeats the same value", "silent": "it sends nothing",
         "slow_cycle": "{asset}: cycle time {actual} s against {expected} s since {since}{percent}",
         "rate_after_changeover": "{asset}: slower since the changeover, cycle time {actual} s "
@@ -75,6 +79,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "rate": "{asset}: {lead} zählt mehr als üblich",
         "sensor_fault": "{asset}: Sensor {lead} scheint defekt ({cause}), nicht die Maschine",
         "data_gap": "{asset}: seit {gap} kamen keine Daten",
+        "stop_expected": "{asset}: in etwa {left} wird eine Unterbrechung erwartet. Sie kommen in "
+                         "gleichen Abständen, die letzte {since}; es kann ein geplanter Service "
+                         "sein",
         "since": " seit {since}",
         "value": " ({actual} statt erwarteter {expected}{percent})",
         "along": "; zusammen mit {others}",
@@ -83,6 +90,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "ruled_out": ". Ausgeschlossen: eingefrorener oder fehlender Sensor",
         "resolved": "{asset}: der Alarm zu {lead}, der {since} begann, ist vorbei",
         "gap_over": "{asset}: es kommen wieder Daten; seit {since} war nichts gekommen",
+        "stop_over": "{asset}: die nach {since} erwartete Unterbrechung ist gekommen oder "
+                     "überfällig",
         "stuck": "er wiederholt denselben Wert", "silent": "er sendet nichts",
         "slow_cycle": "{asset}: Zykluszeit {actual} s statt {expected} s seit {since}{percent}",
         "rate_after_changeover": "{asset}: langsamer seit dem Rüsten, Zykluszeit {actual} s "
@@ -119,6 +128,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "rate": "{asset}: {lead} cuenta más de lo habitual",
         "sensor_fault": "{asset}: el sensor {lead} parece averiado ({cause}), no la máquina",
         "data_gap": "{asset}: no llegan datos desde hace {gap}",
+        "stop_expected": "{asset}: se espera una interrupción en unos {left}. Llegan a intervalos "
+                         "iguales, la última {since}; puede ser un servicio previsto",
         "since": " desde {since}",
         "value": " ({actual} donde se espera {expected}{percent})",
         "along": "; junto con {others}",
@@ -127,6 +138,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "ruled_out": ". Descartado: sensor congelado o ausente",
         "resolved": "{asset}: terminó la alerta sobre {lead} que empezó {since}",
         "gap_over": "{asset}: vuelven a llegar datos; no llegaba nada desde {since}",
+        "stop_over": "{asset}: la interrupción esperada tras la de {since} ha llegado o se retrasa",
         "stuck": "repite el mismo valor", "silent": "no envía nada",
         "slow_cycle": "{asset}: tiempo de ciclo {actual} s frente a {expected} s desde "
                       "{since}{percent}",
@@ -166,6 +178,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "rate": "{asset}:{lead} 的计数高于平常",
         "sensor_fault": "{asset}:传感器 {lead} 疑似故障({cause}),而非机器故障",
         "data_gap": "{asset}:已有 {gap} 没有收到数据",
+        "stop_expected": "{asset}:预计约 {left} 后会出现一次中断。此类中断间隔相等,上一次在 "
+                         "{since};可能是计划内的保养",
         "since": ",自 {since} 起",
         "value": "(实际 {actual},预期 {expected}{percent})",
         "along": ";同时涉及 {others}",
@@ -174,6 +188,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "ruled_out": "。已排除:传感器卡死或缺失",
         "resolved": "{asset}:{since} 开始的关于 {lead} 的警报已结束",
         "gap_over": "{asset}:数据已恢复;自 {since} 起曾没有数据",
+        "stop_over": "{asset}:继 {since} 之后预计的中断已经出现,或已逾期",
         "stuck": "数值一直不变", "silent": "没有发送数据",
         "slow_cycle": "{asset}:自 {since} 起节拍为 {actual} 秒,原为 {expected} 秒{percent}",
         "rate_after_changeover": "{asset}:换产后变慢,自 {since} 起节拍为 {actual} 秒,"
@@ -198,6 +213,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "units": "秒|分钟|小时|天|周|个月|年",
     },
 }
+
+#: How the end of these kinds is told; of all others as ``resolved``.
+_OVER = {"data_gap": "gap_over", "stop_expected": "stop_over"}
 
 #: Return periods beyond this are not claimed in words (1,000 years).
 _CLAIM_LIMIT_SECONDS = 1000 * 365.25 * 86400
@@ -225,8 +243,12 @@ def sentence(
     lead = named[0] if named else "—"
     since = moment(onset_ns)
     if state == "resolved":
-        over = words["gap_over" if kind == "data_gap" else "resolved"]
+        over = words[_OVER.get(kind, "resolved")]
         return over.format(asset=asset, lead=lead, since=since) + "."
+    if kind == "stop_expected":
+        left = span(time_left_seconds[1], language) if time_left_seconds else "—"
+        return words[kind].format(asset=asset, left=left, since=since) + (
+            "。" if language == "zh" else ".")
     text = words[kind].format(
         asset=asset, lead=lead, cause=words.get(cause, cause), gap=span(gap_seconds, language)
     )

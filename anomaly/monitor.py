@@ -25,6 +25,7 @@ from anomaly import (
     alerts,
     announce,
     calibration,
+    echo,
     intake,
     memory_plan,
     outlook,
@@ -237,7 +238,7 @@ class Monitor:
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
             "alerts": alerts.VERSION, "outlook": outlook.VERSION, **watchers.VERSIONS,
-            "regimes": regimes.VERSION, **production.VERSIONS,
+            "regimes": regimes.VERSION, "echo": echo.VERSION, **production.VERSIONS,
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
@@ -324,6 +325,8 @@ class Monitor:
         made += announce.sensor_alerts(
             self._voice, self._state["alerts"]["tag"], seen, found, judged.may_fire
         )
+        made += announce.stop_alerts(self._voice, seen, echo.run(
+            self._state["echo"], seen.asset, seen.time_ns, judged.may_fire))
         made += announce.loss_alerts(self._voice, produced, rows, self.shop.config)
         made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
         scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)

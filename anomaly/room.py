@@ -18,6 +18,7 @@ import numpy.typing as npt
 from anomaly import (
     alerts,
     calibration,
+    echo,
     intake,
     outlook,
     production,
@@ -73,6 +74,7 @@ def allocate(
         **watchers.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
         "regimes": regimes.allocate(config.regimes, assets, tags),
+        "echo": echo.allocate(assets),
         "outlook": outlook.allocate(assets, min(tags, full_tags)),
         **production.allocate(losses, assets if told else 0),
     }

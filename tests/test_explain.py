@@ -27,7 +27,7 @@ def test_the_english_sentence_word_for_word() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     "kind", ["level", "drift", "pattern", "forecast", "coupling", "rate", "sensor_fault",
-             "data_gap"])
+             "data_gap", "stop_expected"])
 @pytest.mark.parametrize("state", ["pending", "firing", "resolved"])
 def test_every_kind_has_a_sentence_in_every_language(language: str, kind: str, state: str) -> None:
     text = sentence(language, kind, state, "Säge {1}", ONSET, math.nan, LEAD, None, "stuck", 90.0)

@@ -125,6 +125,17 @@ def test_a_sentence_is_told_in_every_language(kind: str, state: str, cause: str)
         assert explain._WORDS["zh"][cause] in told["zh"]
 
 
+def test_an_expected_interruption_is_told_in_every_language() -> None:
+    left = (1_800.0,) * 3
+    one = alert("stop_expected", contributions=(), time_left_seconds=left,
+                sentence=explain.sentence("de", "stop_expected", "firing", "saw", START_NS,
+                                          math.nan, (), left))
+    told = sentences(one, "de")
+    assert told["de"] == one.sentence
+    assert "30 min" in told["en"]
+    assert len(set(told.values())) == 4
+
+
 def test_an_outlook_is_told_in_every_language_too() -> None:
     left = (3_000.0, 90_000.0, 5e6)
     outlook = {one: explain.outlook_sentence(one, "power", 11.0, left, 7e4, "no")

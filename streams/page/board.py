@@ -178,7 +178,8 @@ def _sentence(alert: Alert, cause: str, language: str) -> str | None:
     try:
         return explain.sentence(
             language, alert.kind, alert.state, alert.asset, alert.onset_ns,
-            alert.return_period_seconds, alert.contributions, None, cause,
+            alert.return_period_seconds, alert.contributions,
+            alert.time_left_seconds if alert.kind == "stop_expected" else None, cause,
             (alert.time_ns - alert.onset_ns) / 1e9)
     except KeyError:
         return None

@@ -30,6 +30,7 @@ KINDS = {
     "level": "off its usual level", "drift": "drift", "pattern": "unusual pattern",
     "forecast": "unexpected course", "coupling": "sensors no longer fit together",
     "rate": "counts above usual", "sensor_fault": "sensor fault", "data_gap": "data gap",
+    "stop_expected": "interruption expected",
 }
 
 
