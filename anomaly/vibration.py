@@ -52,7 +52,8 @@ SAMPLES_LEAST, SAMPLES_MOST = 64, 1 << 17
 TOGETHER = 8
 
 #: Upper ends of zones A, B, C in mm/s by (group, support): ISO 20816-3:2022, tables A.1 and A.2.
-#: Group 1: above 300 kW; group 2: 15 to 300 kW.
+#: Group 1: above 300 kW; group 2: 15 to 300 kW. The same numbers as in ISO 10816-3:2009 and GB/T
+#: 6075.3-2011; checked against public statements of the tables, not against the standard itself.
 ZONES = {
     ("1", "rigid"): (2.3, 4.5, 7.1), ("1", "flexible"): (3.5, 7.1, 11.0),
     ("2", "rigid"): (1.4, 2.8, 4.5), ("2", "flexible"): (2.3, 4.5, 7.1),

@@ -195,9 +195,9 @@ def _usual(values: Float64, weight: float, deviation: float) -> Float64:
     """float64[d]: root mean square of exponentially weighted means, or a share of independents'."""
     means = smoothed(values, weight)
     independent = deviation * np.sqrt(weight / (2.0 - weight))
-    found: Float64 = np.sqrt(np.mean(means * means, axis=0))
-    found = np.maximum(found, QUIET_SHARE * independent)
-    return found
+    usual: Float64 = np.maximum(
+        np.sqrt(np.mean(means * means, axis=0)), QUIET_SHARE * independent)
+    return usual
 
 
 def _weights(z: Float64) -> Float64:
