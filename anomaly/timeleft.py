@@ -6,8 +6,8 @@ forecast. How wrong such a forecast is depends on the signal: bearings pause, we
 So the same forecast is made again at earlier moments of the same history, for levels that were
 reached since and for the limit that was not, and their errors, with a prior, give the range.
 
-Called when an alert changes or a page is drawn, never per row; plain numpy, a few hundredths of a
-second. :func:`follow` keeps the history it needs in a fixed number of block means per signal.
+Called when an alert changes or a page is drawn, never per row; yet an alert waits for it, so that
+the lines are a kernel. :func:`follow` keeps the history it needs in a fixed number of block means per signal.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
 from anomaly.kernel import kernel
+from anomaly.numerics import ordered_quantile, pairwise_sum
 
 #: Block means kept per signal; when they are full, neighbours are merged and blocks grow twofold.
 POINTS = 128
@@ -35,6 +36,7 @@ _PRIOR_COUNT, _PRIOR_EARLY, _PRIOR_LATE = 6.0, 0.4, 1.15
 _ERROR_LIMIT = 2.5  # a stall of twelve times the forecast counts as one of twelve times
 _BACKTESTS = 8
 _WINDOWS = 16
+_SHORTEST = 12.0  # points of the shortest window
 _LINE_POINTS = 40  # 780 slopes
 _LEAST_SLOPE = 3.0  # a slope below so many standard errors is no trend
 
@@ -190,34 +192,75 @@ def _own_errors(points: Float64, level: float) -> list[float]:
 
 def _line(points: Float64, level: float) -> _Line | None:
     """Straight line to the level, looking back as far as it looks ahead; None = no trend."""
+    ahead, spread = line(np.ascontiguousarray(points), level)
+    return None if np.isnan(ahead) else _Line(float(ahead), float(spread))
+
+
+@kernel
+def line(points: Float64, level: float) -> tuple[float, float]:
+    """Points until the level, and the relative error of that; NaN where there is no trend.
+
+    The slope is the median of the slopes between all pairs of points (Sen, "Estimates of the
+    regression coefficient based on Kendall's tau", JASA 63 (1968) 1379-1389, section 2).
+    """
     n = points.size
-    chosen: tuple[float, float, float] | None = None
-    for window in np.unique(np.geomspace(12, n, _WINDOWS).astype(int)).tolist():
-        x, y = _thinned(points[n - window :])
-        first, second = np.triu_indices(x.size, 1)
-        slopes = (y[second] - y[first]) / (x[second] - x[first])
-        low, slope, high = np.quantile(slopes, (0.25, 0.5, 0.75))
+    ahead, spread, certainty, last = np.nan, np.nan, 0.0, 0
+    slopes = np.empty(_LINE_POINTS * (_LINE_POINTS - 1) // 2)
+    for k in range(_WINDOWS):
+        window = n if k == _WINDOWS - 1 else _window(n, k)
+        if window == last:
+            continue
+        last = window
+        y, step = thinned(points[n - window :])
+        count = 0
+        for i in range(y.size):
+            for j in range(i + 1, y.size):
+                slopes[count] = (y[j] - y[i]) / ((j - i) * step)
+                count += 1
+        ordered = np.sort(slopes[:count])
+        slope = ordered_quantile(ordered, 0.5)
         if slope <= 0.0:
             continue
-        ends = y + slope * (window - 1 - x)
-        now = float(np.median(ends))
-        noise = 1.4826 * float(np.median(np.abs(ends - now)))
-        error = (high - low) / 1.35 / np.sqrt(x.size / 2.0)  # of the median of the slopes
+        width = ordered_quantile(ordered, 0.75) - ordered_quantile(ordered, 0.25)
+        places = (window - y.size * step) + (np.arange(y.size) + 0.5) * step - 0.5
+        ends = y + slope * (window - 1 - places)
+        now = middle(ends)
+        noise = 1.4826 * middle(np.abs(ends - now))
+        error = width / 1.35 / np.sqrt(y.size / 2.0)  # of the median of the slopes
         gap = max(level - now, 0.25 * noise, 1e-300)
-        spread = float(np.hypot(error / slope, noise / gap))
-        chosen = (gap / slope, spread, slope / max(error, 1e-300))
-        if chosen[0] <= window:
+        ahead, spread = gap / slope, np.hypot(error / slope, noise / gap)
+        certainty = slope / max(error, 1e-300)
+        if ahead <= window:
             break
-    if chosen is None or chosen[2] < _LEAST_SLOPE or chosen[0] > n:
-        return None
-    return _Line(max(chosen[0], 1e-9), min(chosen[1], 1.5))
+    if certainty < _LEAST_SLOPE or ahead > n:
+        return np.nan, np.nan
+    return max(ahead, 1e-9), min(spread, 1.5)
 
 
-def _thinned(points: Float64) -> tuple[Float64, Float64]:
-    """At most ``_LINE_POINTS`` block means up to the end, and their places."""
+@kernel
+def _window(n: int, k: int) -> int:
+    """Points of the k-th window, from the shortest to all n, each longer by the same factor."""
+    ratio = n / _SHORTEST
+    return int(_SHORTEST * ratio ** (k / (_WINDOWS - 1.0)) + 1e-9)  # roots that should be whole
+
+
+@kernel
+def thinned(points: Float64) -> tuple[Float64, int]:
+    """At most ``_LINE_POINTS`` block means up to the end, and the points of a block."""
     block = -(-points.size // _LINE_POINTS)
     blocks = points.size // block
     start = points.size - blocks * block
-    y = np.asarray(points[start:].reshape(blocks, block).mean(axis=1), np.float64)
-    x = start + (np.arange(blocks, dtype=np.float64) + 0.5) * block - 0.5
-    return x, y
+    y = np.empty(blocks)
+    for b in range(blocks):
+        y[b] = pairwise_sum(points[start + b * block : start + (b + 1) * block]) / block
+    return y, block
+
+
+@kernel
+def middle(values: Float64) -> float:
+    """The median."""
+    ordered = np.sort(values)
+    half = ordered.size // 2
+    if ordered.size % 2:
+        return float(ordered[half])
+    return float((ordered[half - 1] + ordered[half]) / 2.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anomaly import timeleft
+from tests.naive import timeleft as naive
 
 
 def test_a_straight_line_is_continued() -> None:
@@ -77,6 +78,26 @@ def test_history_holds_any_length_in_the_same_room_and_any_split_gives_the_same(
     assert points == pytest.approx(full)
     assert timeleft.POINTS // 2 <= points.size < timeleft.POINTS
     assert timeleft.history(whole, 1)[0].size == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_line_is_the_naive_twins(seed: int) -> None:
+    """Compiled = the same function uncompiled = numpy, over lengths, noises and levels."""
+    generator = np.random.default_rng(seed)
+    trends = 0
+    for n in [16, 17, 39, 40, 41, 63, 64, 80, 96, 100, 127, 128, 300]:
+        for noise in (0.0, 0.3, 5.0):
+            points = 0.2 * np.arange(n) * generator.choice([-1, 1, 1]) + generator.normal(
+                0.0, noise, n) + np.where(np.arange(n) > 0.7 * n, generator.choice([0, 4]), 0)
+            level = float(points[-1] + generator.uniform(-1.0, 8.0))
+            wanted = naive.line(points, level)
+            for found in (timeleft.line(points, level), timeleft.line.py_func(points, level)):
+                if wanted is None:
+                    assert np.isnan(found).all()
+                else:
+                    assert found == pytest.approx(wanted, rel=1e-12)
+            trends += wanted is not None
+    assert trends >= 8
 
 
 def recordings() -> Path:
