@@ -202,21 +202,27 @@ class Monitor:
 
     def expected(self, asset: int) -> tuple[Float64, Float64, Float64]:
         """Low, centre and high of the expected band, float64[d] each; NaN before it stands."""
-        tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
+        return self.bands(*self._tags_of(asset))
+
+    def bands(self, tags: Int64, asset: Int64) -> tuple[Float64, Float64, Float64]:
+        """The same of any tags, whose assets are ``asset int64[d]``."""
         tag = self._state["reference"]["tag"][tags]
-        low, centre, high = (
-            regimes.real(self._state["regimes"], tags, asset,
-                         np.where(tag["ready"] == 1, tag[name], np.nan))
-            for name in ("low", "centre", "high")
-        )
+        gain, offset = regimes.present(self._state["regimes"], tags, asset)
+        ready = tag["ready"] == 1
+        low, centre, high = (gain * np.where(ready, tag[name], np.nan) + offset
+                             for name in ("low", "centre", "high"))
         return low, centre, high
 
     def latest(self, asset: int) -> Float64:
         """What each sensor said of late, float64[d], smoothed over a few rows; NaN = nothing."""
-        tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
+        tags, owner = self._tags_of(asset)
         tag = self._state["alerts"]["tag"][tags]
-        return regimes.real(self._state["regimes"], tags, asset,
-                            np.where(tag["seen"] == 1, tag["recent"], np.nan))
+        gain, offset = regimes.present(self._state["regimes"], tags, owner)
+        return gain * np.where(tag["seen"] == 1, tag["recent"], np.nan) + offset
+
+    def _tags_of(self, asset: int) -> tuple[Int64, Int64]:
+        tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
+        return tags, np.full(tags.size, asset)
 
     def conditions(self) -> list[Condition]:
         """The stated condition of every asset and sensor, assets in index order."""

@@ -155,24 +155,26 @@ def run(
 
 
 def units(
-    state: dict[str, np.ndarray[Any, Any]], tags: Int64, slot: int
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, slot: Int64
 ) -> tuple[Float64, Float64]:
-    """Gain and offset float64[d] each with x = gain · x' + offset in that mode of the tags."""
-    if slot < 0:  # a slot that was said stays as it was until the asset's next warm-up is over
-        return np.ones(tags.size), np.zeros(tags.size)
-    tag, mode = state["tag"][tags], state["tag_mode"][tags, slot]
-    gain = np.where(tag["setting"] == 1, 0.0, mode["scale"] / tag["scale"])
-    known = mode["count"] > 0
-    gain = np.where(known, gain, 1.0)
-    return gain, np.where(known, mode["mean"] - gain * tag["mean"], 0.0)
+    """Gain and offset float64[d] each with x = gain · x' + offset in these modes of the tags."""
+    gain, offset = np.ones(tags.size), np.zeros(tags.size)
+    # A slot that was said stays as it was until the asset's next warm-up is over.
+    at = np.flatnonzero(slot >= 0)
+    if at.size:
+        tag, mode = state["tag"][tags[at]], state["tag_mode"][tags[at], slot[at]]
+        known = mode["count"] > 0
+        ratio = np.where(tag["setting"] == 1, 0.0, mode["scale"] / tag["scale"])
+        gain[at] = np.where(known, ratio, 1.0)
+        offset[at] = np.where(known, mode["mean"] - gain[at] * tag["mean"], 0.0)
+    return gain, offset
 
 
-def real(
-    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, value: Float64
-) -> Float64:
-    """Values float64[d] of an asset's tags as the sensors would say them, in its present mode."""
-    gain, offset = units(state, tags, int(state["asset"]["mode"][a]))
-    return gain * value + offset
+def present(
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, asset: Int64
+) -> tuple[Float64, Float64]:
+    """The same in the present mode of each tag's asset, ``asset int64[d]``."""
+    return units(state, tags, state["asset"]["mode"][asset])
 
 
 def back(
@@ -181,7 +183,8 @@ def back(
     """Row of a batch -> what :func:`units` says of it."""
     def at(row: int) -> tuple[Float64, Float64]:
         tags = table[asset[row]]
-        return units(state, tags[tags >= 0], int(slot[row]))
+        tags = tags[tags >= 0]
+        return units(state, tags, np.full(tags.size, slot[row]))
 
     return at
 

@@ -7,7 +7,8 @@ So the same forecast is made again at earlier moments of the same history, for l
 reached since and for the limit that was not, and their errors, with a prior, give the range.
 
 Called when an alert changes or a page is drawn, never per row; yet an alert waits for it, so that
-the lines are a kernel. :func:`follow` keeps the history it needs in a fixed number of block means per signal.
+the lines are a kernel. :func:`follow` keeps the history it needs in a fixed number of block means
+per signal.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ names (in ``telemetry.py``) leaves out the latest comers. Bounded by the registr
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from streams.exposition import Labels
 CONDITIONS = ("warming", "learning", "trusted", "blind")
 WARMING, LEARNING, TRUSTED, BLIND = range(4)
 _UNKNOWN = -1
-_MUTE = [quality.CONDITIONS.index(code) for code in ("never_seen", "stuck", "silent")]
+_MUTE = np.array([code in ("never_seen", "stuck", "silent") for code in quality.CONDITIONS])
 
 Records = npt.NDArray[np.void]
 Number = TypeVar("Number", bound=np.generic)
@@ -54,6 +54,16 @@ class SensorView:
     time_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Close:
+    """Where the sensors of an asset that is seen closely are to be found."""
+
+    asset: str
+    sensors: tuple[str, ...]
+    lane: _Lane
+    tags: Int64
+
+
 @dataclass(slots=True)
 class _Lane:
     """One partition: its assets' slots, its tags' conditions and values."""
@@ -62,6 +72,7 @@ class _Lane:
     last: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     code: Int8 = field(default_factory=lambda: np.zeros(0, np.int8))
     value: Float64 = field(default_factory=lambda: np.zeros(0))
+    band: Float64 = field(default_factory=lambda: np.zeros((0, 3)))  # low, centre, high of a tag
     known: list[int] = field(default_factory=list)  # columns matched with the patterns, per asset
     assets: int = 0
     tags: int = 0
@@ -82,8 +93,6 @@ class AssetBoard:
     ----------
     labels : Labels
         ``{asset="…"}`` of every slot.
-    views : dict of slot to SensorView
-        Replaced, never changed in place.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
@@ -91,7 +100,7 @@ class AssetBoard:
         self.labels = Labels()
         self.slots: Records = np.zeros(64, SLOT)
         self.lanes: dict[int, _Lane] = {}
-        self.views: dict[int, SensorView] = {}
+        self._close: dict[int, _Close] = {}
         self.always: set[int] = set()
         self._patterns = tuple(patterns)
         self._index: dict[str, int] = {}
@@ -121,8 +130,12 @@ class AssetBoard:
         for other in self.lanes.values():
             self.slots["present"][other.slot[: other.assets]] = 1
         for slot in gone.tolist():
-            if not self.slots["present"][slot]:
-                self.views.pop(slot, None)
+            if not self.slots["present"][slot] or self._close_in(slot, lane):
+                self._close.pop(slot, None)
+
+    def _close_in(self, slot: int, lane: _Lane) -> bool:
+        found = self._close.get(slot)
+        return found is not None and found.lane is lane
 
     def held_by(self, partition: int) -> list[str]:
         """Names of the partition's assets."""
@@ -164,18 +177,38 @@ class AssetBoard:
             slots["judged_ns"][lane.slot[a]] = own[before]  # however the batch was cut
         return touched
 
-    def look_closely(self, partition: int, assets: Iterable[int], monitor: Monitor) -> None:
-        """Renew the sensor views of these assets (registry indices)."""
+    def look_closely(self, partition: int, assets: Int64, monitor: Monitor) -> None:
+        """Renew what is seen of the sensors of these assets (registry indices)."""
         lane, registry = self.lanes[partition], monitor.registry
-        for a in assets:
-            sensors = tuple(registry.sensors[a])
-            tags = registry.table[a, : len(sensors)]
-            slot = int(lane.slot[a])
-            self.views[slot] = SensorView(
-                registry.assets[a], sensors, lane.value[tags].copy(), *monitor.expected(a),
-                time_ns=int(self.slots["last_ns"][slot]))
+        if not assets.size:
+            return
+        for a in assets.tolist():
+            slot, sensors = int(lane.slot[a]), registry.sensors[a]
+            known = self._close.get(slot)
+            if known is None or known.lane is not lane or len(known.sensors) != len(sensors):
+                self._close[slot] = _Close(
+                    registry.assets[a], tuple(sensors), lane,
+                    registry.table[a, : len(sensors)].copy())
+        table = registry.table[assets]
+        valid = table >= 0
+        tags, owner = table[valid], np.repeat(assets, valid.sum(axis=1))
+        for k, column in enumerate(monitor.bands(tags, owner)):
+            lane.band[tags, k] = column
+
+    def forget_views(self, slots: Container[int]) -> None:
+        """Look no longer at the sensors of any but these."""
+        for slot in [s for s in self._close if s not in slots]:
+            del self._close[slot]
 
     # -- read by a scrape; the caller holds the lock ----------------------------------------------
+
+    def views(self, slots: Iterable[int]) -> list[SensorView]:
+        """Those of the slots that are seen closely, in this order."""
+        return [SensorView(
+            close.asset, close.sensors, close.lane.value[close.tags],
+            close.lane.band[close.tags, 0], close.lane.band[close.tags, 1],
+            close.lane.band[close.tags, 2], int(self.slots["last_ns"][slot]))
+            for slot in slots if (close := self._close.get(slot)) is not None]
 
     def copy(self) -> Records:
         """The slots in use, as they are now."""
@@ -201,6 +234,9 @@ class AssetBoard:
         lane.last = _grown(lane.last, assets, 0)
         lane.code = _grown(lane.code, tags, _UNKNOWN)
         lane.value = _grown(lane.value, tags, np.nan)
+        band = np.full((lane.value.size, 3), np.nan)
+        band[: len(lane.band)] = lane.band
+        lane.band = band
         for a in range(lane.assets, assets):
             slot = self.slot_of(registry.assets[a])
             lane.slot[a] = slot
@@ -256,7 +292,7 @@ def sensor_codes(asset: Records, tag: Records, watched: Int64, counts: Bool) -> 
 
     ``counts bool[m, d]``: sensors that only count, which have no reference and need none.
     """
-    mute = np.isin(watched, _MUTE)
+    mute = _MUTE[watched]
     ready = (asset["ready"] == 1)[:, None]
     useless: Bool = ready & ~counts & ((tag["ready"] == 0) | (tag["constant"] == 1))
     learning = (asset["rows"] < asset["muted"])[:, None]

@@ -26,7 +26,8 @@ from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
 from streams.instants import UnreadableTime, to_nanoseconds
 from streams.json_scan import Ahead, Names, nesting
-from streams.kafka_columns import Columns, Decoded, whole_times
+from streams.kafka_columns import Columns, Decoded, Row, whole_times
+from streams.message_fields import Fields, envelope
 from streams.schema_formats import SchemaReader, Unreadable, shaped
 from streams.schema_registry import number_of
 
@@ -71,17 +72,6 @@ class Message(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """What the sender calls things."""
-
-    asset: str = "asset"
-    sensor: str = "sensor"
-    time: str = "ts"
-    value: str = "value"
-    values: str = "values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +124,11 @@ class Decoder:
         self.make_room: Callable[[bool, bool], bool | None] | None = None
         self._fields = fields or Fields()
         self._limits = limits or Limits()
-        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_envelope(self._fields))
+        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope(self._fields))
         self._tags: dict[tuple[str, str], tuple[int, int]] = {}
         self._columns = Columns()
         self._places: dict[tuple[str, ...], Int64] = {}
+        self._rows: dict[tuple[str, ...], Row] = {}
         f = self._fields
         self._names = Names((f.asset, f.sensor, f.time, f.value))
 
@@ -200,6 +191,7 @@ class Decoder:
     def forget(self, asset: str, sensors: Sequence[str]) -> None:
         """The names stand for nothing any more."""
         self._places.clear()
+        self._rows.clear()
         for sensor in sensors:
             if self._tags.pop((asset, sensor), None) is not None:
                 self._names.forget(asset, sensor)
@@ -270,11 +262,22 @@ class Decoder:
         if not values:
             raise Unusable("no_values")
         last = len(values) - 1
+        place = (asset, *values)
+        known = self._rows.get(place)
+        if known is not None and list not in map(type, values.values()):
+            self._columns.add_row(known, time_ns, [
+                math.nan if value is None else value for value in values.values()])
+            self.shapes["wide rows"] += 1
+            return
+        tags = []
         for i, (sensor, value) in enumerate(values.items()):
             if isinstance(value, list):
                 raise Unusable("columns_differ")
             a, c = self._tag(asset, sensor)
+            tags.append(c)
             self._columns.add(a, c, time_ns, math.nan if value is None else value, i == last)
+        if len(self._rows) < PLACES_LIMIT:
+            self._rows[place] = Row([a] * len(tags), tags, [False] * last + [True])
         self.shapes["wide rows"] += 1
 
     def _columnar_wide(
@@ -460,21 +463,6 @@ class Decoder:
             return
         if nesting(value) > limit:
             raise Unusable("too_deep")
-
-
-def _envelope(fields: Fields) -> type[msgspec.Struct]:
-    """The struct that all JSON shapes share; ``value`` tells null from absent."""
-    number = float | None
-    time = int | float | str | list[int | float | str] | None
-    return msgspec.defstruct(
-        "Envelope",
-        [("asset", str | list[str] | None, None), ("sensor", str | list[str] | None, None),
-         ("time", time, None), ("value", number | list[number] | msgspec.UnsetType, msgspec.UNSET),
-         ("values", dict[str, number | list[number]] | None, None)],
-        rename={"asset": fields.asset, "sensor": fields.sensor, "time": fields.time,
-                "value": fields.value, "values": fields.values},
-        gc=False,
-    )
 
 
 def _plain(value: bytes) -> dict[str, Any]:

@@ -23,6 +23,15 @@ Piece = tuple[Int64, Int64, Int64, Float64, Bool, Int64]
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """What the rows of an asset have in common when they name the same sensors."""
+
+    asset: list[int]
+    sensor: list[int]
+    closes: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """Some consecutive messages as readings.
 
@@ -69,6 +78,15 @@ class Columns:
         self.value.append(value)
         self.closes.append(closes)
         self.message.append(self.current)
+
+    def add_row(self, row: Row, time_ns: int, values: list[float]) -> None:
+        """A row of sensors that are known."""
+        self.asset += row.asset
+        self.sensor += row.sensor
+        self.time_ns += [time_ns] * len(values)
+        self.value += values
+        self.closes += row.closes
+        self.message += [self.current] * len(values)
 
     def add_columns(
         self, asset: Int64, sensor: Int64, time_ns: Int64, value: Float64, closes: Bool,

@@ -22,12 +22,13 @@ from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import kafka_state, open_alerts, verdicts
 from streams.alertmanager import AlertmanagerPush
-from streams.kafka_codec import Decoder, Fields, Limits
+from streams.kafka_codec import Decoder, Limits
 from streams.kafka_columns import Decoded, without
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message, alert_message, origin_message, score_messages
 from streams.kafka_state import FORMAT, Book, Checkpoint, Record
 from streams.losses_feed import LossesFeed
+from streams.message_fields import Fields
 from streams.planning import Planning
 from streams.schema_formats import SchemaReader
 from streams.schema_registry import SchemaRegistry

@@ -134,8 +134,7 @@ class Telemetry:
                 self._take(partition, alert, loud)
             if outcome.alerts or self._alarms.now_ns >= self._view_until_ns:
                 self._choose_views()
-            close = self._in_view
-            wanted = [a for a in touched.tolist() if int(lane.slot[a]) in close]
+            wanted = touched[np.isin(lane.slot[touched], list(self._in_view))]
             self._board.look_closely(partition, wanted, monitor)
 
     def publish(self, batch: Batch, outcome: Outcome, monitor: Monitor) -> None:
@@ -249,7 +248,7 @@ class Telemetry:
         with self._lock:  # copies only: the loop may be waiting
             slots = self._board.copy()
             names = self._board.names[: slots.size]
-            views = [self._board.views[s] for s in self._in_view if s in self._board.views]
+            views = self._board.views(self._in_view)
             sensors = self._board.sensor_counts()
             progress = {p: Progress(dict(lane.readings), lane.rows, lane.newest_ns)
                         for p, lane in self._board.lanes.items()}
@@ -357,8 +356,7 @@ class Telemetry:
         order = dict.fromkeys((*sorted(self._board.always), *in_alert, *sorted(self._left_ns)))
         self._views_left_out = max(0, len(order) - VIEW_LIMIT)
         self._in_view = dict.fromkeys(list(order)[:VIEW_LIMIT])
-        for slot in [s for s in self._board.views if s not in self._in_view]:
-            del self._board.views[slot]
+        self._board.forget_views(self._in_view)
 
     def _sorted_open(self) -> list[Alert]:
         return sorted((alert for _, alert in self._alarms.open.values()), key=lambda a: (

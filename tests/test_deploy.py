@@ -290,7 +290,8 @@ def test_the_simulated_plant_reaches_kafka_in_a_form_that_andon_reads() -> None:
     from kafka import KafkaConsumer, TopicPartition
 
     from anomaly.registry import Registry
-    from streams.kafka_codec import Decoder, Fields
+    from streams.kafka_codec import Decoder
+    from streams.message_fields import Fields
 
     topic = "simulated.readings"
     cluster.create_topic(topic)

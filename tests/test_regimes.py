@@ -211,7 +211,7 @@ def test_what_is_said_leads_back_to_the_sensors_unit() -> None:
     mapped, slot, _ = regimes.run(
         config, state, np.arange(4).reshape(1, -1), np.zeros(50, np.int64), rest)
     for r in range(50):
-        gain, offset = regimes.units(state, np.arange(4), int(slot[r]))
+        gain, offset = regimes.units(state, np.arange(4), np.full(4, slot[r]))
         np.testing.assert_allclose(gain[1:] * mapped[r, 1:] + offset[1:], rest[r, 1:], rtol=1e-9)
 
 

@@ -53,6 +53,50 @@ class Signals:
         return self.time_ns, self.value[:, column], self.low[:, column], self.high[:, column]
 
 
+@dataclass(slots=True)
+class _Kept:
+    """The same with room behind the last sample: one more costs what it is, not what there is."""
+
+    sensors: tuple[str, ...]
+    time_ns: Int64 = field(default_factory=lambda: np.zeros(SAMPLE_LIMIT, np.int64))
+    lines: Float64 = field(init=False)
+    """float64[samples, 3, d]: value, low, high."""
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self.lines = np.full((SAMPLE_LIMIT, 3, len(self.sensors)), np.nan)
+
+    def widened(self, sensors: tuple[str, ...]) -> _Kept:
+        """With room for sensors that came later."""
+        wide = _Kept(sensors, self.time_ns, self.count)
+        wide.lines[:, :, : len(self.sensors)] = self.lines
+        return wide
+
+    def add(self, time_ns: Int64, x: Float64, low: Float64, high: Float64) -> None:
+        """Samples of one time after another, with the present band; x float64[n, width]."""
+        width = len(self.sensors)
+        fresh = np.full((len(x), 3, width), np.nan)
+        shared = min(width, x.shape[1])
+        fresh[:, 0, :shared] = x[:, :shared]
+        fresh[:, 1], fresh[:, 2] = low[:width], high[:width]
+        end = self.count + len(x)
+        if end > SAMPLE_LIMIT:
+            times = np.concatenate([self.time_ns[: self.count], time_ns])
+            lines = np.concatenate([self.lines[: self.count], fresh])
+            keep = _kept(times)
+            self.count, end = 0, keep.size
+            time_ns, fresh = times[keep], lines[keep]
+        self.time_ns[self.count : end] = time_ns
+        self.lines[self.count : end] = fresh
+        self.count = end
+
+    def signals(self) -> Signals:
+        """A copy of what is not too old."""
+        keep = _kept(self.time_ns[: self.count])
+        value, low, high = np.moveaxis(self.lines[keep], 1, 0).copy()
+        return Signals(self.sensors, self.time_ns[keep], value, low, high)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What people said of a partition's alerts and machines."""
@@ -70,7 +114,7 @@ class PageRecord:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[int, int], Signals] = {}
+        self._kept: dict[tuple[int, int], _Kept] = {}
         self._names: dict[str, tuple[int, int]] = {}
         self._last_ns: dict[int, Int64] = {}  # partition -> per asset, when it was sampled
         self._spacing_ns: dict[int, Int64] = {}
@@ -115,10 +159,7 @@ class PageRecord:
         """A copy of what is kept of a machine; None = nothing."""
         with self._lock:
             kept = self._kept.get(self._names.get(asset, (-1, -1)))
-            if kept is None:
-                return None
-            return Signals(kept.sensors, kept.time_ns.copy(), kept.value.copy(), kept.low.copy(),
-                           kept.high.copy())
+            return None if kept is None else kept.signals()
 
     def over(self) -> list[Alert]:
         """Alerts that are over, the latest first, as they were when they fired but for the time."""
@@ -178,27 +219,16 @@ class PageRecord:
                 continue
             _, first = np.unique(rows.time_ns[part] // spacing[a], return_index=True)
             chosen = part[first][-SAMPLE_LIMIT:]
-            self._kept[key] = _joined(self._kept.get(key), a, rows.time_ns[chosen],
-                                      rows.x[chosen], monitor)
+            sensors = monitor.registry.sensors[a]
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = _Kept(tuple(sensors[:SENSOR_LIMIT]))
+            elif len(kept.sensors) < min(len(sensors), SENSOR_LIMIT):
+                kept = kept.widened(tuple(sensors[:SENSOR_LIMIT]))
+            low, _, high = monitor.expected(a)
+            kept.add(rows.time_ns[chosen], rows.x[chosen], low, high)
+            self._kept[key] = kept
             self._names[names[a]] = key
-
-
-def _joined(
-    kept: Signals | None, asset: int, time_ns: Int64, x: Float64, monitor: Monitor
-) -> Signals:
-    """The samples with newer ones behind them, thinned and cut to the limits."""
-    sensors = tuple(monitor.registry.sensors[asset][:SENSOR_LIMIT])
-    width = len(sensors)
-    low, _, high = (_wide(band[None, :], width) for band in monitor.expected(asset))
-    value = _wide(x, width)
-    low, high = np.repeat(low, len(x), axis=0), np.repeat(high, len(x), axis=0)
-    if kept is not None:
-        time_ns = np.concatenate([kept.time_ns, time_ns])
-        value = np.concatenate([_wide(kept.value, width), value])
-        low = np.concatenate([_wide(kept.low, width), low])
-        high = np.concatenate([_wide(kept.high, width), high])
-    keep = _kept(time_ns)
-    return Signals(sensors, time_ns[keep], value[keep], low[keep], high[keep])
 
 
 def _kept(time_ns: Int64) -> Int64:
@@ -213,14 +243,6 @@ def _kept(time_ns: Int64) -> Int64:
     cell = 1 << max(0, -(-span // EVEN_SAMPLES) - 1).bit_length()
     _, first = np.unique(time_ns[fresh] // cell, return_index=True)
     return np.union1d(fresh[first], fresh[-NEWEST_SAMPLES:])
-
-
-def _wide(x: Float64, width: int) -> Float64:
-    """``float64[n, width]`` of x; columns it lacks are NaN."""
-    found = np.full((len(x), width), np.nan)
-    shared = min(width, x.shape[1])
-    found[:, :shared] = x[:, :shared]
-    return found
 
 
 def _grown(array: Int64 | None, size: int, fill: int) -> Int64:
