@@ -13,6 +13,7 @@ differ. What the bytes mean is ``kafka_codec``'s and ``json_scan``'s business.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
@@ -109,7 +110,7 @@ class Records(Sequence[Any]):
         i = which + len(self) if which < 0 else which
         if not 0 <= i < len(self):
             raise IndexError(which)
-        k = int(np.searchsorted(self.ends, i, side="right"))
+        k = bisect.bisect_right(self.ends, i)
         part = self.parts[k]
         return part.record(i - self.ends[k] + len(part)) if isinstance(part, Block) else part
 
@@ -366,6 +367,8 @@ def _cut(text: bytes, at: int, length: int) -> bytes | None:
 
 
 def _headers(text: bytes, at: int) -> list[tuple[str, bytes | None]]:
+    if not text[at]:  # as good as always
+        return []
     whole = np.frombuffer(text, np.uint8)
     count, at = _varint(whole, at)
     found: list[tuple[str, bytes | None]] = []

@@ -43,6 +43,8 @@ from streams.telemetry import Telemetry
 
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
+#: An alert waits no longer than so for the other partitions of the same poll.
+ALERT_SECONDS = 0.05
 #: A worker outside its group for so long gets a new consumer: longer than any rebalance takes.
 REJOIN_SECONDS = 30.0
 #: How long a partition rests before a schema that could not be fetched is asked for again.
@@ -193,10 +195,16 @@ class Worker:
         polled = self.source.poll(POLL_SECONDS)
         for partition in self._take_changes():  # fetched for another assignment, from elsewhere
             polled.pop(partition, None)
-        started = time.perf_counter()
+        started, aborts, committing = time.perf_counter(), self.totals.aborts, 0.0
         for partition, records in polled.items():
             self._take(partition, records)
-        worked = time.perf_counter() - started
+            begun = time.perf_counter()
+            if begun - started - committing > ALERT_SECONDS:
+                self._commit(everything=False, alerts_only=True)
+                committing += time.perf_counter() - begun
+            if self.totals.aborts != aborts:
+                break  # all partitions were put back: what was polled will be polled again
+        worked = time.perf_counter() - started - committing
         self.totals.process_seconds += worked
         self.totals.turns += 1
         self._commit(everything=False)
@@ -275,9 +283,11 @@ class Worker:
 
     # -- committing -------------------------------------------------------------------------------
 
-    def _commit(self, everything: bool) -> None:
-        """One transaction with all that is pending, if it is time."""
+    def _commit(self, everything: bool, alerts_only: bool = False) -> None:
+        """One transaction with all that is pending, if it is time or (only then) an alert waits."""
         now = self.clock.seconds()
+        if alerts_only and not any(lane.urgent for lane in self.lanes.values()):
+            return
         due = [lane for lane in self.lanes.values()
                if not lane.is_silent and self._checkpoint_due(lane, now, everything)]
         lanes = [lane for lane in self.lanes.values() if lane.is_dirty or lane in due]
