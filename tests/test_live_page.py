@@ -546,7 +546,8 @@ def _of_the_service(
         ("andon-service", "Settings", "A"): {"": 1.0},
         ("andon-service", "Waiting messages", "A"): {"": 0.0},
         ("andon-service", "Age of the data", "A"): {"": (data_age - 0.1, data_age + 0.1)},
-        ("andon-service", "Age of the state", "A"): {"": (state_age - WRITTEN, state_age + WRITTEN)},
+        ("andon-service", "Age of the state", "A"): {
+            "": (state_age - WRITTEN, state_age + WRITTEN)},
         ("andon-service", "Version", "A"): {version: 1.0},
         ("andon-service", "Readings by what became of them", "A"): rates(
             leak.readings, calm.readings),
