@@ -311,4 +311,4 @@ def quantile(values: Float64, count: int, q: float) -> float:
 def middle(values: Float64) -> float:
     """The median."""
     order(values, 0, values.size, _first_of(values.size, 0.5))
-    return quantile(values, values.size, 0.5)
+    return float(quantile(values, values.size, 0.5))
