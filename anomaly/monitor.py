@@ -208,8 +208,7 @@ class Monitor:
         """The same of any tags, whose assets are ``asset int64[d]``."""
         tag = self._state["reference"]["tag"][tags]
         gain, offset = regimes.present(self._state["regimes"], tags, asset)
-        ready = tag["ready"] == 1
-        low, centre, high = (gain * np.where(ready, tag[name], np.nan) + offset
+        low, centre, high = (gain * np.where(tag["ready"] == 1, tag[name], np.nan) + offset
                              for name in ("low", "centre", "high"))
         return low, centre, high
 
