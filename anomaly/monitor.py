@@ -206,18 +206,14 @@ class Monitor:
 
     def bands(self, tags: Int64, asset: Int64) -> tuple[Float64, Float64, Float64]:
         """The same of any tags, whose assets are ``asset int64[d]``."""
-        tag = self._state["reference"]["tag"][tags]
-        gain, offset = regimes.present(self._state["regimes"], tags, asset)
-        low, centre, high = (gain * np.where(tag["ready"] == 1, tag[name], np.nan) + offset
-                             for name in ("low", "centre", "high"))
-        return low, centre, high
+        return regimes.bands(self._state["regimes"], self._state["reference"], tags, asset)
 
     def latest(self, asset: int) -> Float64:
         """What each sensor said of late, float64[d], smoothed over a few rows; NaN = nothing."""
         tags, owner = self._tags_of(asset)
         tag = self._state["alerts"]["tag"][tags]
-        gain, offset = regimes.present(self._state["regimes"], tags, owner)
-        return gain * np.where(tag["seen"] == 1, tag["recent"], np.nan) + offset
+        return regimes.real(self._state["regimes"], tags, owner,
+                            np.where(tag["seen"] == 1, tag["recent"], np.nan))
 
     def _tags_of(self, asset: int) -> tuple[Int64, Int64]:
         tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
@@ -373,9 +369,8 @@ class Monitor:
         """Rows of assets whose reference does not stand yet: keep them, freeze where full."""
         state = self._state["reference"]
         table = self.registry.table
-        reference.keep(
-            state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns, rows.x, number
-        )
+        reference.keep(state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns,
+                       rows.x, number)
         score, _ = self._detect(rows)
         self._watchers.follow(self._state, rows.asset, score)
         judged.detector_score[place] = score
@@ -390,8 +385,7 @@ class Monitor:
                            np.full(len(rows), -1, np.int64), np.zeros_like(rows.x))
         return announce.machine_alerts(
             self._voice, state["tag"], rows, place, moved, unknown,
-            self._units(rows, np.full(len(rows), -1)),
-        )
+            self._units(rows, np.full(len(rows), -1)))
 
     def _judge_ready(
         self, rows: RowBatch, number: Int64, slot: Int64, judged: _Judged, place: Int64,
@@ -403,8 +397,7 @@ class Monitor:
         level, fast, period_s = np.empty(m), np.empty(m), np.empty(m)
         calibration.step(
             *self._state["calibration"].values(), self._role, rows.asset, score, units, level,
-            fast, period_s,
-        )
+            fast, period_s)
         interval_s = state["asset"]["interval_s"][rows.asset]
         period_s *= interval_s
         beside_s = self._watchers.judge(
@@ -427,8 +420,7 @@ class Monitor:
                            lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(
-            self._voice, state["tag"], rows, place, moved, told_s, self._units(rows, slot)
-        )
+            self._voice, state["tag"], rows, place, moved, told_s, self._units(rows, slot))
 
     def _units(self, rows: RowBatch, slot: Int64) -> announce.Units:
         return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot)

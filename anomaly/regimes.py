@@ -170,11 +170,25 @@ def units(
     return gain, offset
 
 
-def present(
-    state: dict[str, np.ndarray[Any, Any]], tags: Int64, asset: Int64
-) -> tuple[Float64, Float64]:
-    """The same in the present mode of each tag's asset, ``asset int64[d]``."""
-    return units(state, tags, state["asset"]["mode"][asset])
+def real(
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, asset: Int64, value: Float64
+) -> Float64:
+    """Values float64[d] of tags as the sensors would say them, in the present mode of each tag's
+    asset, ``asset int64[d]``."""
+    gain, offset = units(state, tags, state["asset"]["mode"][asset])
+    return gain * value + offset
+
+
+def bands(
+    state: dict[str, np.ndarray[Any, Any]], reference: dict[str, np.ndarray[Any, Any]],
+    tags: Int64, asset: Int64,
+) -> tuple[Float64, Float64, Float64]:
+    """Low, centre and high of what is expected, in the present mode; NaN before it stands."""
+    tag = reference["tag"][tags]
+    low, centre, high = (
+        real(state, tags, asset, np.where(tag["ready"] == 1, tag[name], np.nan))
+        for name in ("low", "centre", "high"))
+    return low, centre, high
 
 
 def back(
