@@ -170,11 +170,11 @@ class AssetBoard:
         slots["rows"][slot] += np.bincount(rows.asset)[touched]
         slots["last_ns"][slot] = rows.time_ns[newest]
         begins = (slots["judged_ns"][slot] == 0) & (slots["condition"][slot] == TRUSTED)
+        judged = np.isfinite(outcome.scores.return_period_s)
         for a in touched[begins].tolist():
-            own = rows.time_ns[rows.asset == a]
-            state = monitor.arrays()["reference"]["asset"][a]
-            before = max(0, own.size - 1 - int(state["rows"] - state["muted"]))
-            slots["judged_ns"][lane.slot[a]] = own[before]  # however the batch was cut
+            own = np.flatnonzero((rows.asset == a) & judged)  # none while it does not produce
+            if own.size:
+                slots["judged_ns"][lane.slot[a]] = rows.time_ns[own[0]]
         return touched
 
     def look_closely(self, partition: int, assets: Int64, monitor: Monitor) -> None:

@@ -61,7 +61,7 @@ HOUR, DAY, WEEK = 3600.0, 86_400.0, 604_800.0
 ROW_SECONDS = 12.0
 #: Hours of the line at which sending pauses: before the leak, in it, and long after it. By the
 #: first the three stations have been under judgement for nearly a day together.
-CALM, LEAKING, OVER = 11.9, 13.3, 16.0
+CALM, LEAKING, OVER = 11.9, 13.9, 16.0
 LEAK = Injection("leak", 1, 12.0 * HOUR, 3.0 * HOUR, 0.4)
 LEAKS = "mill-2"
 #: Messages that cannot be used, sent before each pause; all at the leaking station.
@@ -82,7 +82,7 @@ class Plant:
     def __init__(self) -> None:
         self.config = LineConfig(
             stations=default_stations(3), row_interval_seconds=ROW_SECONDS,
-            duration_seconds=OVER * HOUR, columns=COLUMNS, seed=2)
+            duration_seconds=OVER * HOUR, columns=COLUMNS, seed=8)
         self.names = [station.name for station in self.config.stations]
         assert self.names[LEAK.station] == LEAKS
         self.rows = list(self._rows())
@@ -137,6 +137,8 @@ class Oracle:
     period_s: dict[str, float] = field(default_factory=dict)
     latest: dict[str, Any] = field(default_factory=dict)
     newest_ns: dict[str, int] = field(default_factory=dict)
+    judged_ns: dict[str, int] = field(default_factory=dict)
+    """Of the first row about which there was an opinion."""
     messages: Counter[str] = field(default_factory=Counter)
     dead: Counter[str] = field(default_factory=Counter)
     rows: int = 0
@@ -182,6 +184,8 @@ class Oracle:
                 self.period_s[names[a]] = float(outcome.scores.return_period_s[i])
                 self.latest[names[a]] = outcome.rows.x[i]
                 self.newest_ns[names[a]] = int(outcome.rows.time_ns[i])
+                if math.isfinite(self.period_s[names[a]]):
+                    self.judged_ns.setdefault(names[a], self.newest_ns[names[a]])
             for alert in outcome.alerts:
                 if alert.state == "firing":
                     self.fired.setdefault(alert.id, alert)
@@ -363,19 +367,19 @@ class Measured:
     def stages(self) -> dict[str, Any]:
         """Between which bounds 99 % of a stage's turns end: NaN = it had none.
 
-        Prometheus stretches each bucket by a little, each by another little, so that its quantile
-        may lie in a neighbour of the bucket where ours does.
+        Prometheus stretches each bucket by a little, and the more the fuller it was before, so that
+        its quantile may lie in the next bucket below ours or above, up to where a turn ever ended.
         """
-        grown, name = self.grown(), "andon_stage_seconds_bucket"
+        grown, now, name = self.grown(), samples(self.port), "andon_stage_seconds_bucket"
+        bounds = (0.0, *STAGE_BOUNDS_SECONDS, math.inf)
         found: dict[str, Any] = {}
         for stage in {s.split('stage="')[1].split('"')[0] for s in grown if s.startswith(name)}:
-            counts = [grown[f'{name}{{stage="{stage}",le="{bound}"}}']
-                      for bound in (*STAGE_BOUNDS_SECONDS, "+Inf")]
-            bounds = (0.0, *STAGE_BOUNDS_SECONDS, math.inf)
-            first, last = (next(k for k, n in enumerate(counts) if n >= share * counts[-1])
-                           for share in (0.9, 1.0))  # the bucket k ends at bounds[1 + k]
-            least, most = bounds[max(0, first - 1)], bounds[min(2 + last, len(bounds) - 1)]
-            found[stage] = (least, most) if counts[-1] else math.nan
+            series = [f'{name}{{stage="{stage}",le="{bound}"}}'
+                      for bound in (*STAGE_BOUNDS_SECONDS, "+Inf")]  # k ends at bounds[1 + k]
+            counts, ever = ([counted[one] for one in series] for counted in (grown, now))
+            first = next(k for k, n in enumerate(counts) if n >= 0.9 * counts[-1])
+            last = next(k for k, n in enumerate(ever) if n >= ever[-1])
+            found[stage] = (bounds[max(0, first - 1)], bounds[1 + last]) if counts[-1] else math.nan
         return found
 
 
@@ -460,7 +464,8 @@ def _of_machines(
         ("andon-line", "What needs attention", "A"): {
             f"{one.asset} {one.kind} {one.contributions[0].sensor} {one.severity}": 1.0
             for one in oracle.open.values()},
-        ("andon-line", "Rarest machines", "A"): rarity,
+        ("andon-line", "Rarest machines", "A"): {
+            name: value for name, value in rarity.items() if not math.isnan(value)},
         ("andon-line", "Alerts over time", "A"): {
             one.asset: 1.0 for one in oracle.open.values()},
         ("andon-line", "Losses of the shift", "A"): {
@@ -493,8 +498,8 @@ def _of_alarms(scene: Scene, leak: Truth) -> dict[tuple[str, str, str], dict[str
     fired = list(leak.fired.values())
     recent = sum(one.time_ns > now_ns - 600 * 10**9 for one in fired)
     machine = sum(one.kind not in ("sensor_fault", "data_gap") for one in fired)
-    first_ns = scene.plant.config.start_time_ns + int((WARM_UP_ROWS - 1) * ROW_SECONDS * 1e9)
-    judged_s = sum(newest - first_ns for newest in oracle.newest_ns.values()) / 1e9
+    judged_s = sum(newest - oracle.judged_ns[name]
+                   for name, newest in oracle.newest_ns.items()) / 1e9
     assert judged_s > DAY  # else a rate per week would not be told
     return {
         ("andon-alarms", "Promised", "A"): {"": budget},
