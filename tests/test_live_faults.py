@@ -68,6 +68,8 @@ def test_twenty_kills_lose_and_double_nothing(cluster: kafka_broker.Cluster) -> 
     with deployment(cluster, 8) as deployed:
         for _ in range(3):
             deployed.start_worker()
+        kafka_broker.wait_for(  # kernels compiled: who is killed has begun to work
+            lambda: len(deployed.joined()) == 3, 180, "the workers' start " + deployed.logs())
         for _ in sent_slowly(deployed, 25_000, 20, 1250, 0.0):
             time.sleep(chance.uniform(0.3, 1.8))
             live_service.kill(chance.choice([w for w in deployed.workers if w.poll() is None]))
