@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class Tracker:
 
         ``whole[i]``: give the asset's full image, a new base for later changes.
         """
-        self._make_room()
+        self.make_room()
         parts, registry = self._parts, self._monitor.registry
         group: list[int] = []
         size = 0
@@ -93,12 +93,13 @@ class Tracker:
                 yield from _encoded(own, theirs, counts, complete)
                 group, size = [], 0
 
-    def mark_taken(self, assets: Sequence[int]) -> None:
-        """Count the assets as taken just as they are (after they were restored)."""
-        for _ in self.changes(assets, [False] * len(assets)):
-            pass
+    def take(self, assets: Int64, own: Words, tags: Int64, theirs: Words) -> None:
+        """Count these images' parts as taken."""
+        _compare(own, self._asset_hash, assets, np.empty(own.shape[:2], np.bool_))
+        _compare(theirs, self._tag_hash, tags, np.empty(theirs.shape[:2], np.bool_))
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Be ready for all assets and tags that the registry knows."""
         known = self._monitor.registry
         self._asset_hash = _grown(self._asset_hash, len(known.assets))
         self._tag_hash = _grown(self._tag_hash, known.tag_count)
@@ -109,11 +110,16 @@ def is_empty(change: bytes) -> bool:
     return not any(change[_HEAD.size:])
 
 
-def restore(monitor: Monitor, changes: Iterator[tuple[int, Sequence[bytes]]]) -> None:
+def restore(
+    monitor: Monitor, changes: Iterable[tuple[int, Sequence[bytes | memoryview]]],
+    tracker: Tracker | None = None,
+) -> None:
     """Write assets back: per asset its whole image and the changes after it, in order.
 
     The monitor's registry must already hold the assets with their sensors, columns in the order
-    they had. Everything that is not an asset's own is left alone.
+    they had. Everything that is not an asset's own is left alone. With a ``tracker`` of the monitor
+    the assets count as taken just as they are. Different assets may be written back by several
+    threads at a time, once :meth:`Tracker.make_room` was called.
 
     Raises
     ------
@@ -121,39 +127,52 @@ def restore(monitor: Monitor, changes: Iterator[tuple[int, Sequence[bytes]]]) ->
         A change is damaged, of a newer format, or the first one is not whole.
     """
     parts, registry = _Parts(monitor), monitor.registry
-    asset_index: list[Any] = []
-    tag_index: list[Any] = []
-    own: list[Any] = []
-    theirs: list[Any] = []
+    group: list[tuple[int, Int64, Words]] = []
     size = 0
-
-    def write() -> None:
-        state = monitor.arrays()
-        if asset_index:
-            parts.scatter(state, "asset", np.array(asset_index, np.int64), np.stack(own))
-            parts.scatter(state, "tag", np.concatenate(tag_index), np.concatenate(theirs))
-            monitor.derive(np.concatenate(tag_index))
-        for column in (asset_index, tag_index, own, theirs):
-            column.clear()
-
     for a, texts in changes:
         tags = registry.table[a, : len(registry.sensors[a])]
-        state = monitor.arrays()
-        image = np.concatenate([  # sensors that came after the change keep what they are
-            parts.gather(state, "asset", np.array([a])).reshape(-1, _WORDS),
-            parts.gather(state, "tag", tags).reshape(-1, _WORDS),
-        ])
-        for number, text in enumerate(texts):
-            _apply(image, text, parts, tags.size, first=number == 0)
-        asset_index.append(a)
-        tag_index.append(tags)
-        own.append(image[: parts.asset_blocks].reshape(-1))
-        theirs.append(image[parts.asset_blocks:].reshape(tags.size, -1))
+        image = _image(monitor, parts, a, tags, texts)
+        group.append((a, tags, image))
         size += image.nbytes
         if size >= GATHER_BYTES:
-            write()
-            size = 0
-    write()
+            _put_back(monitor, parts, group, tracker)
+            group, size = [], 0
+    if group:
+        _put_back(monitor, parts, group, tracker)
+
+
+def _image(
+    monitor: Monitor, parts: _Parts, a: int, tags: Int64, texts: Sequence[bytes | memoryview]
+) -> Words:
+    """The asset's image, uint64[blocks, words], as the texts leave it."""
+    base, count = _base(texts[0] if texts else b"", parts)
+    if count > tags.size:
+        raise StateError("a change of an asset does not fit what is known of the asset")
+    if count == tags.size and len(texts) == 1:
+        return base  # nothing is copied: most assets of a large state
+    state = monitor.arrays()
+    rest = parts.gather(state, "tag", tags[count:])  # sensors that came later are as they are
+    image = np.concatenate([base, rest.reshape(-1, _WORDS)])
+    for text in texts[1:]:
+        _apply(image, text, parts, tags.size)
+    return image
+
+
+def _put_back(
+    monitor: Monitor, parts: _Parts, group: Sequence[tuple[int, Int64, Words]],
+    tracker: Tracker | None,
+) -> None:
+    state = monitor.arrays()
+    index = np.array([a for a, _, _ in group], np.int64)
+    every = np.concatenate([tags for _, tags, _ in group])
+    own = np.stack([image[: parts.asset_blocks] for _, _, image in group])
+    theirs = np.concatenate([image[parts.asset_blocks:] for _, _, image in group]).reshape(
+        every.size, parts.tag_blocks, _WORDS)
+    parts.scatter(state, "asset", index, own)
+    parts.scatter(state, "tag", every, theirs)
+    monitor.derive(every)
+    if tracker is not None:
+        tracker.take(index, own, every, theirs)
 
 
 class _Parts:
@@ -194,10 +213,16 @@ class _Parts:
     def scatter(self, state: Any, kind: str, index: Int64, packed: Words) -> None:
         """Write parts back where :meth:`gather` took them."""
         text = packed.reshape(index.size, -1).view(np.uint8)
+        together = bool(index.size) and bool((np.diff(index) == 1).all())  # as good as always
         for component, name, start, row in self.places[kind]:
             rows = _rows(state[component][name])
+            if not row or not index.size:
+                continue
+            if together and index[-1] < len(rows):
+                rows[index[0]:index[-1] + 1] = text[:, start:start + row]
+                continue
             there = index < len(rows)
-            if row and there.any():
+            if there.any():
                 rows[index[there]] = text[there, start:start + row]
 
 
@@ -247,30 +272,47 @@ def _encoded(
         tag, own_at, theirs_at = tag + count, own_end, theirs_end
 
 
-def _apply(image: Words, text: bytes, parts: _Parts, tags: int, first: bool) -> None:
-    """Lay one change over an image uint64[blocks, words] that has room for all ``tags``."""
+def _head(text: bytes | memoryview) -> tuple[int, int]:
+    """Flags and number of tags of a change."""
     if len(text) < _HEAD.size:
         raise StateError("a change of an asset is cut short")
     form, flags, count = _HEAD.unpack_from(text)
     if form != FORMAT:
         raise StateError(f"a change of an asset has format {form}, this program knows {FORMAT}")
-    if count > tags or (first and not flags & 1):
+    return flags, count
+
+
+def _base(text: bytes | memoryview, parts: _Parts) -> tuple[Words, int]:
+    """The image of a change that is whole, uint64[blocks, words], and its number of tags."""
+    flags, count = _head(text)
+    if not flags & 1:
         raise StateError("a change of an asset does not fit what is known of the asset")
     blocks = parts.asset_blocks + count * parts.tag_blocks
-    at = _HEAD.size
+    if len(text) - _HEAD.size != blocks * BLOCK_BYTES:
+        raise StateError("a change of an asset has another length than it says")
+    return np.frombuffer(text, np.uint64, -1, _HEAD.size).reshape(-1, _WORDS), count
+
+
+def _apply(image: Words, text: bytes | memoryview, parts: _Parts, tags: int) -> None:
+    """Lay a later change over an image uint64[blocks, words] that has room for all ``tags``."""
+    flags, count = _head(text)
+    if count > tags:
+        raise StateError("a change of an asset does not fit what is known of the asset")
+    blocks = parts.asset_blocks + count * parts.tag_blocks
     if flags & 1:
-        mask = np.ones(blocks, np.bool_)
-    else:
-        mine, each = -(-parts.asset_blocks // 8), -(-parts.tag_blocks // 8)
-        if len(text) < at + mine + count * each:
-            raise StateError("a change of an asset is cut short")
-        bits = np.frombuffer(text, np.uint8, mine + count * each, at)
-        at += bits.size
-        mask = np.concatenate([
-            np.unpackbits(bits[:mine], count=parts.asset_blocks),
-            np.unpackbits(bits[mine:].reshape(count, each), axis=1,
-                          count=parts.tag_blocks).reshape(-1),
-        ]).astype(np.bool_)
+        image[:blocks] = _base(text, parts)[0]
+        return
+    at = _HEAD.size
+    mine, each = -(-parts.asset_blocks // 8), -(-parts.tag_blocks // 8)
+    if len(text) < at + mine + count * each:
+        raise StateError("a change of an asset is cut short")
+    bits = np.frombuffer(text, np.uint8, mine + count * each, at)
+    at += bits.size
+    mask = np.concatenate([
+        np.unpackbits(bits[:mine], count=parts.asset_blocks),
+        np.unpackbits(bits[mine:].reshape(count, each), axis=1,
+                      count=parts.tag_blocks).reshape(-1),
+    ]).astype(np.bool_)
     if len(text) - at != int(mask.sum()) * BLOCK_BYTES:
         raise StateError("a change of an asset has another length than it says")
     image[:blocks][mask] = np.frombuffer(text, np.uint64, -1, at).reshape(-1, _WORDS)

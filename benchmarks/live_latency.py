@@ -1,7 +1,7 @@
-"""From an append to its alert at a ``read_committed`` consumer, and how fast a state returns.
+"""From an append to its alert at a ``read_committed`` consumer.
 
-Run: ``python -m benchmarks.live_latency latency --rate 20000 --seconds 60`` or ``… restore --tags
-100000``. Real broker, real program. One JSON object per run.
+Run: ``python -m benchmarks.live_latency --rate 20000 --seconds 60``. Real broker, real program. One
+JSON object per run; its permanent id is L-ALERT.
 """
 
 from __future__ import annotations
@@ -31,23 +31,17 @@ warm_up_rows = 60
 def main(arguments: Sequence[str]) -> int:
     """Run one measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    latency = commands.add_parser("latency")
-    latency.add_argument("--rate", type=int, default=20_000, help="readings a second")
-    latency.add_argument("--seconds", type=float, default=60.0)
-    latency.add_argument("--machines", type=int, default=250)
-    latency.add_argument("--detectors", default="level,drift,forecast,subspace")
-    latency.add_argument("--workers", type=int, default=1)
-    latency.add_argument("--nice", type=int, default=0, help=(
+    parser.add_argument("--rate", type=int, default=20_000, help="readings a second")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--machines", type=int, default=250)
+    parser.add_argument("--detectors", default="level,drift,forecast,subspace")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--nice", type=int, default=0, help=(
         "priority of what is measured, on a machine with other work (root; Linux's autogroups)"))
-    restore = commands.add_parser("restore")
-    restore.add_argument("--tags", type=int, default=100_000)
-    restore.add_argument("--detectors", default="level,drift,forecast,subspace")
     options = parser.parse_args(arguments)
     cluster = kafka_broker.cluster()
     try:
-        measure = measure_latency if options.command == "latency" else measure_restore
-        print(json.dumps(measure(cluster, options)))
+        print(json.dumps(measure_latency(cluster, options)))
     finally:
         cluster.stop()
     return 0
@@ -71,9 +65,9 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
             deployed.config.write_text(
                 text + (f"[health]\nport = {port}\n" if number == 0 else ""))
             deployed.start_worker()
-        _wait_ready(port, 1 if options.workers > 1 else 8)
+        wait_ready(port, 1 if options.workers > 1 else 8)
         time.sleep(5.0)
-        _prefer(options.nice, [w.pid for w in deployed.workers] + [
+        prefer(options.nice, [w.pid for w in deployed.workers] + [
             broker.process.pid for broker in cluster.brokers if broker.process])
         appended: dict[tuple[str, int], int] = {}
         seen: list[tuple[str, str, int]] = []
@@ -98,14 +92,15 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
         time.sleep(1.0)
         done.set()
         reader.join()
-        told = _ready(port)["since_start"]
-        busy = _cpu_seconds(deployed.workers[0].pid)
+        told = ready(port)["since_start"]
+        busy = cpu_seconds(deployed.workers[0].pid)
         deployed.stop()
         delays = np.array([
             at - appended[asset, _row_seconds(when) + live_service.START_NS // 10**9]
             for asset, when, at in seen if _row_seconds(when) > SETTLED_SECONDS]) / 1e6
         return {
-            "rate": round(total * live_service.SENSORS / took), "alerts": len(delays),
+            "id": "L-ALERT", "rate": round(total * live_service.SENSORS / took),
+            "alerts": len(delays),
             "sender_behind_s": round(behind, 2), "detectors": options.detectors,
             "workers": options.workers, "nice": options.nice,
             "load_of_the_machine": [round(load, 1) for load in os.getloadavg()[:2]],
@@ -120,79 +115,32 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
         }
 
 
-def measure_restore(cluster: kafka_broker.Cluster, options: Any) -> dict[str, object]:
-    """A state of many tags written once, then a worker with an empty disk: how long until ready?"""
-    detectors = json.dumps(options.detectors.split(","))
-    width, rows = 20, 70
-    machines = options.tags // width
-    with live_service.deployment(
-        cluster, 4, ENGINE + f"detectors = {detectors}\n", checkpoint_seconds=20.0
-    ) as deployed:
-        sender = live_service.producer(deployed)
-        random = np.random.default_rng(1)
-        for k in range(rows):
-            for m in range(machines):
-                values = {f"s{c}": round(v, 3) for c, v in enumerate(random.normal(size=width))}
-                sender.send(f"{deployed.name}.readings", key=f"m{m}".encode(), value=json.dumps(
-                    {"asset": f"m{m}", "ts": 1_700_000_000 + k, "values": values}).encode())
-        sender.flush()
-        sender.close()
-        deployed.start_worker()
-        live_service.wait_until_done(deployed, 900)
-        deployed.stop(120)
-        config = deployed.settings
-        from streams import kafka_state
-
-        records = size = 0
-        seconds, read_seconds = [], []
-        for partition in range(4):
-            started = time.monotonic()
-            latest = kafka_state.read(
-                {"bootstrap_servers": [cluster.bootstrap]}, f"{deployed.name}.state", partition)
-            read_seconds.append(time.monotonic() - started)
-            found = kafka_state.restored(latest, config.monitor, 100_000, 1_000_000)
-            seconds.append(time.monotonic() - started)
-            records, size = records + found.records, size + found.size_bytes
-        with (deployed.folder / "probe.toml").open("w") as file:
-            (port,) = kafka_broker.free_ports(1)
-            file.write(deployed.config.read_text() + f"[health]\nport = {port}\n")
-        deployed.config.write_text((deployed.folder / "probe.toml").read_text())
-        started = time.monotonic()
-        deployed.start_worker()
-        _wait_ready(port, 4)
-        ready = time.monotonic() - started
-        deployed.stop(60)
-        return {
-            "tags": machines * width, "assets": machines, "detectors": options.detectors,
-            "records": records, "bytes": size, "bytes_per_asset": round(size / machines),
-            "read_s": round(sum(read_seconds), 1), "restore_s": round(sum(seconds), 1),
-            "process_start_to_ready_s": round(ready, 1),
-        }
-
-
-def _prefer(nice: int, pids: Sequence[int]) -> None:
+def prefer(nice: int, pids: Sequence[int]) -> None:
     """Give the sessions of these processes, and our own, another priority than the rest has."""
     if nice:
         for pid in (*pids, os.getpid()):
             Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _wait_ready(port: int, partitions: int) -> None:
+def wait_ready(port: int, partitions: int) -> None:
+    """Wait until a worker holds so many partitions."""
     while True:
         try:
-            if len(_ready(port)["partitions"]) >= partitions:
+            if len(ready(port)["partitions"]) >= partitions:
                 return
         except OSError:
             pass
         time.sleep(0.1)
 
 
-def _ready(port: int) -> dict[str, Any]:
+def ready(port: int) -> dict[str, Any]:
+    """What a worker's readiness probe tells."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
         found: dict[str, Any] = json.loads(answer.read())
     return found

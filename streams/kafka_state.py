@@ -15,9 +15,10 @@ All of them are written in the transaction that commits the position. Nothing he
 
 from __future__ import annotations
 
-import struct
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,24 +35,25 @@ from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams.errors import StreamsError
 from streams.kafka_source import reach
+from streams.state_records import (
+    FORMAT,
+    SLOTS,
+    Chain,
+    Found,
+    Names,
+    Record,
+    chains_of,
+    key_of,
+    pieces_of,
+    records_of,
+)
 
-FORMAT = 1
-#: Records of one chain: a base and the changes after it. More = fewer bases, longer restores.
-SLOTS = 16
-#: Bytes of one record's value; below the broker's usual limit of a megabyte.
-RECORD_BYTES = 900_000
+#: Assets that one thread writes back at a time.
+PORTION = 16
 #: How long an open transaction of another worker is waited for before that worker is fenced.
 GRACE_SECONDS = 2.0
 
 _LAYOUT, _CHECKPOINT, _POSITION, _MEMORY = b"layout", b"checkpoint", b"position", b"memory/"
-_ASSET = b"a/"
-#: format, serial number of the record within its asset, slot, chunk, chunks, asset's index.
-_HEAD = struct.Struct("<BQHHHI")
-
-#: A record to be written to the state topic: key and value; None deletes what is there.
-Record = tuple[bytes, bytes | None]
-
-
 class StateTopicError(StreamsError):
     """The state topic cannot be used; the message says what to do."""
 
@@ -84,24 +86,6 @@ class Position(msgspec.Struct):
     worker: str
 
 
-class _Names(msgspec.Struct, array_like=True):
-    """An asset's record: its sensors (of a change: the new ones), and the image's bytes."""
-
-    sensors: list[str]
-    image: bytes
-
-
-@dataclass(slots=True)
-class _Chain:
-    serial: int = 0  # of the next record
-    slot: int = 0  # of the next record; 0 = a base
-    base_bytes: int = 0
-    since_bytes: int = 0
-    sensors: int = 0  # names written so far
-    slots: int = 0  # records and pieces of one that there may be in the topic
-    pieces: int = 1
-
-
 @dataclass(slots=True)
 class Restored:
     """A partition's state as read back."""
@@ -122,7 +106,7 @@ class Book:
 
     monitor: Monitor
     tracker: assets.Tracker = field(init=False)
-    chains: dict[int, _Chain] = field(default_factory=dict)
+    chains: dict[int, Chain] = field(default_factory=dict)
     layout_written: bool = False
     gone: list[bytes] = field(default_factory=list)
 
@@ -131,8 +115,8 @@ class Book:
 
     def forget(self, asset: int, name: str) -> None:
         """The asset was let go: its records get tombstones, and its index a chain of its own."""
-        chain = self.chains.pop(asset, _Chain())
-        self.gone += [_key(name, slot, piece) for slot in range(chain.slots)
+        chain = self.chains.pop(asset, Chain())
+        self.gone += [key_of(name, slot, piece) for slot in range(chain.slots)
                       for piece in range(chain.pieces)]
 
     def records(self, touched: Sequence[int], checkpoint: Checkpoint) -> list[Record]:
@@ -145,7 +129,7 @@ class Book:
         compressor = zstandard.ZstdCompressor(level=1)
         whole = []
         for a in touched:
-            chain = self.chains.setdefault(a, _Chain())
+            chain = self.chains.setdefault(a, Chain())
             if chain.slot == SLOTS or chain.since_bytes > chain.base_bytes:
                 chain.slot = 0
             whole.append(chain.slot == 0)
@@ -157,16 +141,16 @@ class Book:
             names = registry.sensors[a] if base else registry.sensors[a][chain.sensors:]
             if not base and not names and assets.is_empty(image):
                 continue
-            text = compressor.compress(msgspec.msgpack.encode(_Names(names, image)))
-            written += _chunks(registry.assets[a], a, chain, text)
+            text = compressor.compress(msgspec.msgpack.encode(Names(names, image)))
+            written += records_of(registry.assets[a], a, chain, text)
             chain.sensors = len(registry.sensors[a])
             chain.base_bytes = len(text) if base else chain.base_bytes
             chain.since_bytes = 0 if base else chain.since_bytes + len(text)
             chain.serial += 1
             chain.slot += 1
             chain.slots = max(chain.slots, chain.slot)
-            chain.pieces = max(chain.pieces, len(_pieces(text)))
-        pieces = _pieces(compressor.compress(msgspec.json.encode(checkpoint.memory)))
+            chain.pieces = max(chain.pieces, len(pieces_of(text)))
+        pieces = pieces_of(compressor.compress(msgspec.json.encode(checkpoint.memory)))
         place = checkpoint.position.to_bytes(8, "big")
         written += [(_MEMORY + str(k).encode(), place + piece) for k, piece in enumerate(pieces)]
         plain = msgspec.structs.replace(checkpoint, memory={}, memory_pieces=len(pieces))
@@ -243,55 +227,23 @@ def restored(
     if checkpoint is not None:
         _load_memory(checkpoint, latest)
         _check_layout(latest.get(_LAYOUT, b""), book.tracker.layout())
-        chains = _chains(latest)
+        chains = chains_of(latest)
         if sorted(chains) != list(range(checkpoint.assets)):
             raise StateError(
                 f"the checkpoint has {checkpoint.assets} assets, {len(chains)} were found")
         _register(registry, chains)
-        assets.restore(monitor, ((a, [n.image for n in chain.parts]) for a, chain in
-                                 sorted(chains.items())))
+        book.tracker = assets.Tracker(monitor)
+        book.tracker.make_room()
+        _write_back(monitor, chains, book.tracker)
         _load_stream(monitor, checkpoint)
         for a, chain in chains.items():
             book.chains[a] = chain.book(len(registry.sensors[a]))
-        book.tracker = assets.Tracker(monitor)
-        book.tracker.mark_taken(sorted(chains))
         book.layout_written = True
     return Restored(
         monitor, book, checkpoint,
         None if position is None else position.position, len(latest),
         sum(map(len, latest.values())), time.monotonic() - started,
     )
-
-
-@dataclass(slots=True)
-class _Found:
-    """An asset's chain as read back: decoded parts in order, base first."""
-
-    name: str
-    serial: int
-    parts: list[_Names]
-    sizes: list[int]
-    slots: int = 0
-    pieces: int = 1
-
-    def book(self, sensors: int) -> _Chain:
-        return _Chain(self.serial + len(self.parts), len(self.parts), self.sizes[0],
-                      sum(self.sizes[1:]), sensors, self.slots, self.pieces)
-
-
-def _chunks(name: str, index: int, chain: _Chain, text: bytes) -> Iterator[Record]:
-    pieces = _pieces(text)
-    for c, piece in enumerate(pieces):
-        key = _key(name, chain.slot, c)
-        yield key, _HEAD.pack(FORMAT, chain.serial, chain.slot, c, len(pieces), index) + piece
-
-
-def _key(name: str, slot: int, piece: int) -> bytes:
-    return _ASSET + f"{slot}/{piece}/{name}".encode()
-
-
-def _pieces(text: bytes) -> list[bytes]:
-    return [text[k:k + RECORD_BYTES] for k in range(0, len(text), RECORD_BYTES)] or [b""]
 
 
 def _load_memory(checkpoint: Checkpoint, latest: dict[bytes, bytes]) -> None:
@@ -308,56 +260,27 @@ def _load_memory(checkpoint: Checkpoint, latest: dict[bytes, bytes]) -> None:
         raise StateError(f"the checkpoint's memory cannot be read: {error}") from None
 
 
-def _chains(latest: dict[bytes, bytes]) -> dict[int, _Found]:
-    """Per asset index the valid chain: the latest base and the changes that follow it closely."""
-    pieces: dict[str, dict[int, dict[int, tuple[int, int, int, bytes]]]] = {}
-    for key, value in latest.items():
-        if not key.startswith(_ASSET):
-            continue
-        slot_text, chunk_text, name = key[len(_ASSET):].decode().split("/", 2)
-        if len(value) < _HEAD.size:
-            raise StateError(f"the record of asset {name!r} is cut short")
-        form, serial, slot, chunk, chunks, index = _HEAD.unpack_from(value)
-        if form > FORMAT:
-            raise StateError(f"state format {form} is newer than this program's ({FORMAT})")
-        if (slot, chunk) != (int(slot_text), int(chunk_text)):
-            raise StateError(f"the record of asset {name!r} contradicts its key")
-        pieces.setdefault(name, {}).setdefault(slot, {})[chunk] = (
-            serial, chunks, index, value[_HEAD.size:])
-    found: dict[int, _Found] = {}
-    unpack = zstandard.ZstdDecompressor()
-    for name, slots in pieces.items():
-        if 0 not in slots:
-            raise StateError(f"asset {name!r} has no base")
-        base_serial, _, index, _ = slots[0][0]
-        chain = _Found(name, base_serial, [], [], max(slots) + 1,
-                       max(max(chunks) for chunks in slots.values()) + 1)
-        for slot in range(SLOTS):
-            chunks = slots.get(slot, {})
-            if not chunks or chunks[0][0] != base_serial + slot:
-                break  # of an earlier, longer chain
-            parts = [chunks[c] for c in range(chunks[0][1]) if c in chunks]
-            if len(parts) != chunks[0][1] or any(p[0] != parts[0][0] for p in parts):
-                raise StateError(f"the record of asset {name!r} lacks a chunk")
-            text = b"".join(p[3] for p in parts)
-            try:
-                plain = unpack.decompress(text)
-                chain.parts.append(msgspec.msgpack.decode(plain, type=_Names))
-            except (zstandard.ZstdError, msgspec.DecodeError) as error:
-                raise StateError(f"the record of asset {name!r} is damaged: {error}") from None
-            chain.sizes.append(len(text))
-        if index in found:
-            raise StateError(f"assets {name!r} and {found[index].name!r} have one index")
-        found[index] = chain
-    return found
+def _write_back(monitor: Monitor, chains: dict[int, Found], tracker: assets.Tracker) -> None:
+    """Unpack, write back and derive, in as many threads as there are processors."""
+    monitor.arrays()  # makes room, which only one thread may
+    order = sorted(chains)
+    portions = [order[k:k + PORTION] for k in range(0, len(order), PORTION)]
+
+    def restore(portion: list[int]) -> None:
+        unpack = zstandard.ZstdDecompressor()
+        assets.restore(monitor, ((a, chains[a].images(unpack)) for a in portion), tracker)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(restore, portions):
+            pass
 
 
-def _register(registry: Registry, chains: dict[int, _Found]) -> None:
+def _register(registry: Registry, chains: dict[int, Found]) -> None:
     for a, chain in sorted(chains.items()):
         if registry.asset(chain.name) != a:
             raise StateError(f"asset {chain.name!r} has the index of another")
-        for part in chain.parts:
-            registry.columns(a, part.sensors)
+        for part in chain.sensors:
+            registry.columns(a, part)
 
 
 def stream_bytes(monitor: Monitor) -> dict[str, tuple[str, bytes]]:

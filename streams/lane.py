@@ -26,13 +26,14 @@ from streams.kafka_codec import Decoder, Limits
 from streams.kafka_columns import Decoded, without
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message, alert_message, origin_message, score_messages
-from streams.kafka_state import FORMAT, Book, Checkpoint, Record
+from streams.kafka_state import Book, Checkpoint
 from streams.losses_feed import LossesFeed
 from streams.message_fields import Fields
 from streams.planning import Planning
 from streams.schema_formats import SchemaReader
 from streams.schema_registry import SchemaRegistry
 from streams.settings import Settings
+from streams.state_records import FORMAT, Record
 from streams.telemetry import Telemetry
 
 #: Reasons from this code on concern the time: such a reading belongs to no row.
