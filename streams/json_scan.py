@@ -11,20 +11,19 @@ message means; where the kernel says something, it says the same. No policy and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from anomaly.batches import Float64, Int64
+from anomaly.batches import Bool, Float64, Int64
 from anomaly.kernel import kernel
 from streams.instants import UNITS
-from streams.wire import KEY, KEY_LENGTH, VALUE, VALUE_LENGTH, Block, Records
+from streams.wire import KEY, KEY_LENGTH, VALUE, VALUE_LENGTH
 
 UInt8 = npt.NDArray[np.uint8]
 
-_QUOTE, _BACKSLASH, _OPEN, _CLOSE, _COLON, _COMMA = 34, 92, 123, 125, 58, 44
+QUOTE, BACKSLASH, OPEN, CLOSE, COLON, COMMA = 34, 92, 123, 125, 58, 44
 #: Largest whole number a double tells exactly, and powers of ten it does.
 _EXACT = 1 << 53
 #: A mantissa may get another digit up to here.
@@ -46,7 +45,7 @@ class Names:
     """
 
     def __init__(self, fields: tuple[str, str, str, str]) -> None:
-        self.field_text, self.field_end = _laid_out([name.encode() for name in fields])
+        self.field_text, self.field_end = laid_out([name.encode() for name in fields])
         self.forgotten = 0
         """How often a name was forgotten: what was read before that does not hold any more."""
         self._taken = 0  # slots that are not empty
@@ -64,7 +63,7 @@ class Names:
         """The pair, which must be known, stands for nothing any more."""
         one, other = asset.encode(), sensor.encode()
         text = np.frombuffer(one + other, np.uint8)
-        slot = _found(self.slots, self.text, text, 0, len(one), len(one), len(text))
+        slot = find_pair(self.slots, self.text, text, 0, len(one), len(one), len(text))
         self.slots[slot, :2] = _FORGOTTEN
         self.forgotten += 1
 
@@ -103,16 +102,16 @@ def scan_readings(
     for i in range(len(columns)):
         unit[i] = -1
         at, size = columns[i, VALUE], columns[i, VALUE_LENGTH]
-        if size < 2 or size > size_limit or _is_umh(text, columns[i, KEY], columns[i, KEY_LENGTH]):
+        if size < 2 or size > size_limit or is_umh(text, columns[i, KEY], columns[i, KEY_LENGTH]):
             continue
         end = at + size
         if not _fields(text, at, end, field_text, field_end, place):
             continue
-        slot = _found(slots, names, text, place[0, 0], place[0, 1], place[1, 0], place[1, 1])
+        slot = find_pair(slots, names, text, place[0, 0], place[0, 1], place[1, 0], place[1, 1])
         if slot < 0:
             continue
-        whole, time, _ = _number(text, place[2, 0], place[2, 1])
-        fine, _, number = _number(text, place[3, 0], place[3, 1])
+        whole, time, _ = number_at(text, place[2, 0], place[2, 1])
+        fine, _, number = number_at(text, place[3, 0], place[3, 1])
         if whole != 2 or fine == 0:
             continue
         distance = abs(time)
@@ -137,66 +136,66 @@ def _fields(
     """Where the four fields' contents begin and end; False = not exactly these four."""
     for k in range(4):
         place[k, 0] = -1
-    at = _space(text, at, end)
-    if at >= end or text[at] != _OPEN:
+    at = space_at(text, at, end)
+    if at >= end or text[at] != OPEN:
         return False
     at += 1
     for k in range(4):
-        at = _space(text, at, end)
-        stop = _string(text, at, end)
+        at = space_at(text, at, end)
+        stop = string_at(text, at, end)
         if stop < 0:
             return False
-        which = _which(text, at + 1, stop - 1, field_text, field_end)
+        which = field_of(text, at + 1, stop - 1, field_text, field_end)
         if which < 0 or place[which, 0] >= 0:
             return False
-        at = _space(text, stop, end)
-        if at >= end or text[at] != _COLON:
+        at = space_at(text, stop, end)
+        if at >= end or text[at] != COLON:
             return False
-        at = _space(text, at + 1, end)
+        at = space_at(text, at + 1, end)
         if which < 2:
-            stop = _string(text, at, end)
+            stop = string_at(text, at, end)
             if stop < 0:
                 return False
             place[which, 0], place[which, 1] = at + 1, stop - 1
         else:
             stop = at
-            while stop < end and _is_of_number(text[stop]):
+            while stop < end and is_of_number(text[stop]):
                 stop += 1
             place[which, 0], place[which, 1] = at, stop
-        at = _space(text, stop, end)
-        if at >= end or text[at] != (_CLOSE if k == 3 else _COMMA):
+        at = space_at(text, stop, end)
+        if at >= end or text[at] != (CLOSE if k == 3 else COMMA):
             return False
         at += 1
-    return bool(_space(text, at, end) == end)
+    return bool(space_at(text, at, end) == end)
 
 
 @kernel
-def _space(text: UInt8, at: int, end: int) -> int:
+def space_at(text: UInt8, at: int, end: int) -> int:
     while at < end and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
         at += 1
     return at
 
 
 @kernel
-def _string(text: UInt8, at: int, end: int) -> int:
+def string_at(text: UInt8, at: int, end: int) -> int:
     """Where a plain string ends, its quotes included; −1 = none, or one with escapes."""
-    if at >= end or text[at] != _QUOTE:
+    if at >= end or text[at] != QUOTE:
         return -1
     at += 1
     while at < end:
         byte = text[at]
-        if byte == _QUOTE:
+        if byte == QUOTE:
             return at + 1
-        if byte == _BACKSLASH or byte < 32:
+        if byte == BACKSLASH or byte < 32:
             return -1
         at += 1
     return -1
 
 
 @kernel
-def _which(text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64) -> int:
+def field_of(text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64) -> int:
     start = 0
-    for k in range(4):
+    for k in range(field_end.size):
         if _same(text, at, end, field_text, start, field_end[k]):
             return k
         start = field_end[k]
@@ -214,17 +213,17 @@ def _same(one: UInt8, at: int, end: int, other: UInt8, start: int, stop: int) ->
 
 
 @kernel
-def _is_of_number(byte: int) -> bool:
+def is_of_number(byte: int) -> bool:
     return 48 <= byte <= 57 or byte == 45 or byte == 43 or byte == 46 or byte == 101 or byte == 69
 
 
 @kernel
-def _is_umh(text: UInt8, at: int, length: int) -> bool:
+def is_umh(text: UInt8, at: int, length: int) -> bool:
     return length >= _UMH.size and _same(text, at, at + _UMH.size, _UMH, 0, _UMH.size)
 
 
 @kernel
-def _number(text: UInt8, at: int, end: int) -> tuple[int, Any, float]:
+def number_at(text: UInt8, at: int, end: int) -> tuple[int, Any, float]:
     """2 and the whole number, 1 and the nearest double, or 0: not JSON, or too long to be sure.
 
     A whole number comes with its double, too. Up to nineteen digits and powers of ten up to 22,
@@ -321,7 +320,7 @@ def _hash(text: UInt8, at: int, end: int, seed: int) -> int:
 
 
 @kernel
-def _found(
+def find_pair(
     slots: Int64, names: UInt8, text: UInt8, at: int, end: int, other: int, stop: int
 ) -> int:
     """Slot of the pair that stands in ``text``; −1 = not known."""
@@ -347,7 +346,7 @@ def _put(slots: Int64, names: UInt8, row: Int64) -> None:
         slots[k, c] = row[c]
 
 
-def _laid_out(texts: list[bytes]) -> tuple[UInt8, Int64]:
+def laid_out(texts: list[bytes]) -> tuple[UInt8, Int64]:
     ends = np.cumsum([len(text) for text in texts])
     return np.frombuffer(b"".join(texts), np.uint8), ends.astype(np.int64)
 
@@ -355,6 +354,7 @@ def _laid_out(texts: list[bytes]) -> tuple[UInt8, Int64]:
 class Run:
     """Readings of consecutive records, arrays of n; ``unit`` counts in ``instants.UNITS``."""
 
+    shape = "single readings"
     __slots__ = ("asset", "sensor", "time_ns", "unit", "value")
 
     def __init__(
@@ -366,6 +366,16 @@ class Run:
     def __len__(self) -> int:
         return self.value.size
 
+    @property
+    def messages(self) -> int:
+        """How many messages these are."""
+        return self.value.size
+
+    def columns(self, first: int) -> tuple[Int64, Int64, Int64, Float64, Bool, Int64]:
+        """The readings, of which none ends a row; the first message is number ``first``."""
+        return (self.asset, self.sensor, self.time_ns, self.value,
+                np.zeros(self.value.size, np.bool_), np.arange(first, first + self.value.size))
+
     def tell_units(self, units: Counter[str]) -> None:
         """Count what the times were told in."""
         for code, number in enumerate(np.bincount(self.unit).tolist()):
@@ -376,48 +386,6 @@ class Run:
         """The readings ``first:end``."""
         return Run(self.asset[first:end], self.sensor[first:end], self.time_ns[first:end],
                    self.value[first:end], self.unit[first:end])
-
-
-class Ahead:
-    """Reads ahead in the records to come, block by block; anew once a name was forgotten."""
-
-    def __init__(self, names: Names, size_limit: int, messages: Sequence[Any]) -> None:
-        self._names, self._limit = names, size_limit
-        self._parts = messages.parts if isinstance(messages, Records) else []
-        self._ends = messages.ends if isinstance(messages, Records) else []
-        self._part = 0
-        self._start = self._forgotten = -1  # of what was scanned: its first record
-        self._run: Run | None = None
-        self._edges = np.zeros(0, np.int64)
-
-    def run(self, i: int) -> Run | None:
-        """The readings from message ``i`` on as far as they could be read; None = not this one."""
-        while self._part < len(self._ends) and i >= self._ends[self._part]:
-            self._part += 1
-            self._run = None
-        if self._part >= len(self._parts) or not isinstance(self._parts[self._part], Block):
-            return None
-        if self._run is None or self._forgotten != self._names.forgotten:
-            self._scan(self._parts[self._part], i)
-        assert self._run is not None
-        at = i - self._start
-        if self._run.unit[at] < 0:
-            return None
-        k = int(np.searchsorted(self._edges, at, side="right"))
-        return self._run.part(at, int(self._edges[k]) if k < self._edges.size else len(self._run))
-
-    def _scan(self, block: Block, i: int) -> None:
-        block = block.part(len(block) - (self._ends[self._part] - i), len(block))
-        n, names = len(block), self._names
-        self._run = Run(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64),
-                        np.empty(n), np.empty(n, np.int64))
-        scan_readings(
-            np.frombuffer(block.text, np.uint8), block.columns, self._limit, names.field_text,
-            names.field_end, names.slots, names.text, self._run.asset, self._run.sensor,
-            self._run.time_ns, self._run.value, self._run.unit,
-        )
-        self._edges = np.flatnonzero(np.diff(self._run.unit >= 0)) + 1
-        self._start, self._forgotten = i, names.forgotten
 
 
 def nesting(value: bytes) -> int:
@@ -433,15 +401,15 @@ def _nesting(text: UInt8) -> int:
         if quoted:
             if escaped:
                 escaped = False
-            elif byte == _BACKSLASH:
+            elif byte == BACKSLASH:
                 escaped = True
-            elif byte == _QUOTE:
+            elif byte == QUOTE:
                 quoted = False
-        elif byte == _QUOTE:
+        elif byte == QUOTE:
             quoted = True
-        elif byte == 91 or byte == _OPEN:
+        elif byte == 91 or byte == OPEN:
             depth += 1
             deepest = max(deepest, depth)
-        elif byte == 93 or byte == _CLOSE:
+        elif byte == 93 or byte == CLOSE:
             depth -= 1
     return deepest

@@ -25,9 +25,10 @@ from anomaly.errors import CapacityError, TagCapacityError
 from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
 from streams.instants import UnreadableTime, to_nanoseconds
-from streams.json_scan import Ahead, Names, nesting
+from streams.json_scan import Names, nesting
 from streams.kafka_columns import Columns, Decoded, Row, whole_times
 from streams.message_fields import Fields, envelope
+from streams.read_ahead import Ahead
 from streams.schema_formats import SchemaReader, Unreadable, shaped
 from streams.schema_registry import number_of
 
@@ -118,18 +119,17 @@ class Decoder:
         self._schemas = schemas
         self.shapes: Counter[str] = Counter()
         self.units: Counter[str] = Counter()
-        self.masked = 0
+        self.masked, self._columnar = 0, False  # columns are read ahead once such a message came
         self.renamed: set[int] = set()
         self.fresh: set[int] = set()
         self.make_room: Callable[[bool, bool], bool | None] | None = None
-        self._fields = fields or Fields()
+        f = self._fields = fields or Fields()
         self._limits = limits or Limits()
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope(self._fields))
         self._tags: dict[tuple[str, str], tuple[int, int]] = {}
         self._columns = Columns()
         self._places: dict[tuple[str, ...], Int64] = {}
         self._rows: dict[tuple[str, ...], Row] = {}
-        f = self._fields
         self._names = Names((f.asset, f.sensor, f.time, f.value))
 
     def prepare(self, messages: Sequence[Message]) -> None:
@@ -148,15 +148,14 @@ class Decoder:
         """The messages in order, in one or more batches that end at a message's end."""
         columns, first, i = self._columns, 0, 0
         dead: list[tuple[int, str]] = []
-        ahead = Ahead(self._names, self._limits.message_bytes, messages)
+        ahead = Ahead(self._names, self._fields, self._limits, messages)
         while i < len(messages):
-            run = ahead.run(i)
+            run = ahead.run(i, self._columnar)
             if run is not None:
-                columns.add_columns(run.asset, run.sensor, run.time_ns, run.value,
-                                    np.zeros(len(run), np.bool_), np.arange(i, i + len(run)))
-                self.shapes["single readings"] += len(run)
+                columns.add_columns(*run.columns(i))
+                self.shapes[run.shape] += run.messages
                 run.tell_units(self.units)
-                i += len(run)
+                i += run.messages
                 if len(columns) >= READINGS_PER_BATCH:
                     yield columns.taken(first, i, dead)
                     dead, first = [], i
@@ -305,6 +304,7 @@ class Decoder:
             tags[:, :, 0].ravel(), tags[:, :, 1].ravel(), np.repeat(times, len(values)),
             x.ravel(), closes.ravel())
         self.shapes["columnar wide rows"] += 1
+        self._columnar = True
 
     def _columnar_long(
         self, key: bytes | None, asset: Any, sensor: Any, time: Any, value: Any

@@ -178,10 +178,10 @@ def test_readings_are_those_of_the_codec(items: list[Any]) -> None:
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.from_regex(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,19})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)))
 def test_numbers_are_rounded_as_python_does(text: str) -> None:
-    from streams.json_scan import _number
+    from streams.json_scan import number_at
 
     raw = np.frombuffer(text.encode(), np.uint8)
-    kind, whole, found = _number(raw, 0, len(raw))
+    kind, whole, found = number_at(raw, 0, len(raw))
     if kind:
         assert np.float64(found).tobytes() == np.float64(float(text)).tobytes()
     if kind == 2:
@@ -189,11 +189,11 @@ def test_numbers_are_rounded_as_python_does(text: str) -> None:
 
 
 def test_most_numbers_are_read_fast() -> None:
-    from streams.json_scan import _number
+    from streams.json_scan import number_at
 
     texts = [repr(v) for v in np.random.default_rng(1).normal(20, 5, 2000).tolist()]
     raw = [np.frombuffer(text.encode(), np.uint8) for text in texts]
-    assert np.mean([_number(r, 0, len(r))[0] > 0 for r in raw]) > 0.99
+    assert np.mean([number_at(r, 0, len(r))[0] > 0 for r in raw]) > 0.99
 
 
 def test_records_are_a_sequence() -> None:

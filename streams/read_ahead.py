@@ -1,0 +1,100 @@
+"""Reading ahead: what of the messages to come the scanners can read by themselves.
+
+Between ``kafka_codec``, which decides what a message means, and the scanners of ``json_scan`` and
+``json_columns``, which read the usual ones without an object for each. No meaning and no counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from streams import json_columns
+from streams.json_scan import Names, Run, scan_readings
+from streams.wire import Block, Records
+
+
+class Fields(Protocol):
+    """What the sender calls things."""
+
+    @property
+    def asset(self) -> str: ...
+    @property
+    def time(self) -> str: ...
+    @property
+    def values(self) -> str: ...
+
+
+class Limits(Protocol):
+    """What a message may hold."""
+
+    @property
+    def message_bytes(self) -> int: ...
+    @property
+    def readings(self) -> int: ...
+
+
+class Ahead:
+    """Reads ahead in the records to come, block by block; anew once a name was forgotten.
+
+    Parameters
+    ----------
+    names : Names
+    fields : Fields
+        What the sender calls asset, time and values of columnar messages.
+    limits : Limits
+        Bytes and readings of a message.
+    messages : sequence
+        Only ``wire.Records`` can be read ahead.
+    """
+
+    def __init__(
+        self, names: Names, fields: Fields, limits: Limits, messages: Sequence[Any]
+    ) -> None:
+        self._names = names
+        self._columns = fields.asset, fields.time, fields.values
+        self._limits = limits.message_bytes, limits.readings
+        self._parts = messages.parts if isinstance(messages, Records) else []
+        self._ends = messages.ends if isinstance(messages, Records) else []
+        self._part = 0
+        self._start = self._forgotten = -1  # of what was scanned: its first record
+        self._run: Run | None = None
+        self._edges = np.zeros(0, np.int64)
+
+    def run(self, i: int, columnar: bool) -> Run | json_columns.Rows | None:
+        """The readings from message ``i`` on as far as they could be read; None = not this one.
+
+        ``columnar``: whether to look for columnar messages, too.
+        """
+        while self._part < len(self._ends) and i >= self._ends[self._part]:
+            self._part += 1
+            self._run = None
+        if self._part >= len(self._parts) or not isinstance(self._parts[self._part], Block):
+            return None
+        if self._run is None or self._forgotten != self._names.forgotten:
+            self._scan(self._rest(i), i)
+        assert self._run is not None
+        at = i - self._start
+        if self._run.unit[at] < 0:
+            return json_columns.scan(
+                self._rest(i), self._names, self._columns, *self._limits) if columnar else None
+        k = int(np.searchsorted(self._edges, at, side="right"))
+        return self._run.part(at, int(self._edges[k]) if k < self._edges.size else len(self._run))
+
+    def _rest(self, i: int) -> Block:
+        block: Block = self._parts[self._part]
+        return block.part(len(block) - (self._ends[self._part] - i), len(block))
+
+    def _scan(self, block: Block, i: int) -> None:
+        n, names = len(block), self._names
+        self._run = Run(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64),
+                        np.empty(n), np.empty(n, np.int64))
+        scan_readings(
+            np.frombuffer(block.text, np.uint8), block.columns, self._limits[0], names.field_text,
+            names.field_end, names.slots, names.text, self._run.asset, self._run.sensor,
+            self._run.time_ns, self._run.value, self._run.unit,
+        )
+        self._edges = np.flatnonzero(np.diff(self._run.unit >= 0)) + 1
+        self._start, self._forgotten = i, names.forgotten
