@@ -232,7 +232,7 @@ def truth(seen: Seen) -> dict[tuple[str, str, str], Truth]:
     del centre
     power = SENSORS.index("power")
     attention = {a: p / (WEEK_SECONDS / BUDGET_PER_WEEK) for a, p in s.period_s.items()}
-    judged = (s.rows - len(ASSETS) * WARM_UP_ROWS) * s.line.row_ns / 1e9
+    judged = (s.rows - len(ASSETS) * (WARM_UP_ROWS + 1)) * s.line.row_ns / 1e9
     recent = sum(a.time_ns > s.newest_ns - 600 * 10**9 for a in s.fired.values())
     severity = Counter(a.severity for a in s.fired.values())
     kinds = Counter(f"{a.kind} {a.severity}" for a in s.fired.values())
