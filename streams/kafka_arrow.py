@@ -81,14 +81,17 @@ def read(value: bytes, readings_limit: int, names: Names) -> Table:
                 if rows > readings_limit or size > _BYTES_LIMIT:
                     raise ArrowProblem("too_many_readings")
                 batches.append(batch)
-            table = pa.Table.from_batches(batches, reader.schema)
+            if len(batches) != 1:  # one is usual; of several, one is made
+                table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
+                batches = table.to_batches()
     except (pa.ArrowException, OSError, ValueError, struct.error, OverflowError) as error:
         if isinstance(error, ArrowProblem):
             raise
         raise ArrowProblem("malformed_arrow") from None
     if not rows:
         raise ArrowProblem("no_values")
-    columns = {name: table.column(i) for i, name in enumerate(table.column_names)}
+    table = batches[0]
+    columns = dict(zip(table.schema.names, table.columns, strict=True))
     if len(columns) != table.num_columns:
         raise ArrowProblem("columns_differ")
     if names.time not in columns:
@@ -129,14 +132,18 @@ def _times(column: Any) -> tuple[Int64, Counter[str]]:
         unit = "µs" if kind.unit == "us" else kind.unit
         return whole.to_numpy().astype(np.int64), Counter({unit: len(whole)})
     if pa.types.is_integer(kind) and kind != pa.uint64():
-        values = column.cast(pa.int64()).to_numpy()
+        values = (column if kind == pa.int64() else column.cast(pa.int64())).to_numpy()
+        if values.size and values.min() >= 0:  # of one unit, as most columns are
+            least, most, below = int(values.min()), int(values.max()), 0.0
+            for unit, limit, unit_ns in UNITS:
+                if below <= least and most < limit:
+                    return values * np.int64(unit_ns), Counter({unit: values.size})
+                below = limit
         size = np.abs(values.astype(np.float64))
         factor = np.ones(values.size, np.int64)
         units: Counter[str] = Counter()
         below = 0.0
         for unit, limit, unit_ns in UNITS:
-            if size.size and below <= size.min() and size.max() < limit:  # as most columns are
-                return values * np.int64(unit_ns), Counter({unit: size.size})
             chosen = (size >= below) & (size < limit)
             factor[chosen] = unit_ns
             units[unit] += int(chosen.sum())
@@ -162,17 +169,20 @@ def _coded(column: Any, rows: int, reason: str) -> tuple[list[str] | None, Int64
     if column.null_count:
         raise ArrowProblem(reason)
     if pa.types.is_dictionary(column.type):
-        told = column.combine_chunks()
-        if told.type.value_type == pa.string() and not told.dictionary.null_count:
-            code = told.indices.to_numpy().astype(np.int64)
-            used = np.flatnonzero(np.bincount(code, minlength=len(told.dictionary)))
-            place = np.zeros(len(told.dictionary), np.int64)
+        names = column.dictionary
+        if column.type.value_type == pa.string() and not names.null_count:
+            code = column.indices.to_numpy().astype(np.int64)
+            seen = np.bincount(code, minlength=len(names))
+            if seen.all():
+                return names.to_pylist(), code
+            used = np.flatnonzero(seen)
+            place = np.zeros(len(names), np.int64)
             place[used] = np.arange(used.size)
-            return told.dictionary.take(pa.array(used)).to_pylist(), place[code]
+            return names.take(pa.array(used)).to_pylist(), place[code]
         column = column.cast(column.type.value_type)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         raise ArrowProblem(reason)
-    encoded = column.combine_chunks().dictionary_encode()
+    encoded = column.dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
@@ -181,7 +191,9 @@ def _numbers(column: Any) -> Float64:
 
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise ArrowProblem("not_a_number")
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+    if column.type != pa.float64():
+        column = column.cast(pa.float64(), safe=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
 
 
 def _refuse_compression(value: bytes) -> None:

@@ -105,10 +105,11 @@ class Columns:
         first = np.full(len(names) * len(table.sensors), pair.size, np.int64)
         first[pair[::-1]] = np.arange(pair.size)[::-1]  # the last one written is the first there is
         known = np.flatnonzero(first < pair.size)
+        order = known[np.argsort(first[known])].tolist()  # registered in the order of appearance
+        tags = [tag(names[k // len(table.sensors)], table.sensors[k % len(table.sensors)])
+                for k in order]
         a, s = np.zeros(first.size, np.int64), np.zeros(first.size, np.int64)
-        for k in known[np.argsort(first[known])].tolist():  # registered in the order of appearance
-            name, sensor = divmod(k, len(table.sensors))
-            a[k], s[k] = tag(names[name], table.sensors[sensor])
+        a[order], s[order] = np.array(tags, np.int64).reshape(-1, 2).T
         self.add_columns(a[pair], s[pair], table.time_ns, table.value, table.closes)
 
     def cut(self, length: int) -> None:
