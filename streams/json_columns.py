@@ -52,12 +52,15 @@ class Rows:
         Which of the messages, from 0.
     rows, unit : int64[messages]
         Times of each message, and what they were told in, counted in ``instants.UNITS``.
+    shape : str
+        What the messages are.
     """
 
-    shape = "columnar wide rows"
-    __slots__ = ("asset", "closes", "message", "rows", "sensor", "time_ns", "unit", "value")
+    __slots__ = (
+        "asset", "closes", "message", "rows", "sensor", "shape", "time_ns", "unit", "value")
 
-    def __init__(self, messages: int, readings: int) -> None:
+    def __init__(self, messages: int, readings: int, shape: str) -> None:
+        self.shape = shape
         self.asset, self.sensor = np.empty(readings, np.int64), np.empty(readings, np.int64)
         self.time_ns, self.value = np.empty(readings, np.int64), np.empty(readings)
         self.message, self.closes = np.empty(readings, np.int64), np.empty(readings, np.bool_)
@@ -94,7 +97,7 @@ def scan(
     ``fields``: what the sender calls asset, time and values.
     """
     room = min(READINGS_LIMIT, int(block.columns[:, VALUE_LENGTH].clip(0).sum()) // 2 + 1)
-    found = Rows(len(block), room)
+    found = Rows(len(block), room, "columnar wide rows")
     texts, ends = laid_out([name.encode() for name in fields])
     messages, readings = scan_columns(
         np.frombuffer(block.text, np.uint8), block.columns, size_limit, min(room, readings_limit),

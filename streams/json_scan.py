@@ -196,14 +196,14 @@ def string_at(text: UInt8, at: int, end: int) -> int:
 def field_of(text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64) -> int:
     start = 0
     for k in range(field_end.size):
-        if _same(text, at, end, field_text, start, field_end[k]):
+        if same(text, at, end, field_text, start, field_end[k]):
             return k
         start = field_end[k]
     return -1
 
 
 @kernel
-def _same(one: UInt8, at: int, end: int, other: UInt8, start: int, stop: int) -> bool:
+def same(one: UInt8, at: int, end: int, other: UInt8, start: int, stop: int) -> bool:
     if end - at != stop - start:
         return False
     k = 0
@@ -219,7 +219,7 @@ def is_of_number(byte: int) -> bool:
 
 @kernel
 def is_umh(text: UInt8, at: int, length: int) -> bool:
-    return length >= _UMH.size and _same(text, at, at + _UMH.size, _UMH, 0, _UMH.size)
+    return length >= _UMH.size and same(text, at, at + _UMH.size, _UMH, 0, _UMH.size)
 
 
 @kernel
@@ -320,6 +320,12 @@ def _hash(text: UInt8, at: int, end: int, seed: int) -> int:
 
 
 @kernel
+def hashed(text: UInt8, at: int, end: int) -> int:
+    """A number that the bytes have in common with their like."""
+    return int(_hash(text, at, end, _SEED))
+
+
+@kernel
 def find_pair(
     slots: Int64, names: UInt8, text: UInt8, at: int, end: int, other: int, stop: int
 ) -> int:
@@ -327,7 +333,7 @@ def find_pair(
     mask = len(slots) - 1
     k: int = _hash(text, other, stop, _hash(text, at, end, _SEED)) & mask
     while slots[k, 0] != -1:
-        if slots[k, 0] >= 0 and _same(text, at, end, names, slots[k, 2], slots[k, 3]) and _same(
+        if slots[k, 0] >= 0 and same(text, at, end, names, slots[k, 2], slots[k, 3]) and same(
             text, other, stop, names, slots[k, 3], slots[k, 4]
         ):
             return k

@@ -20,6 +20,7 @@ from streams.instants import UNITS, UnreadableTime, to_nanoseconds
 _CONTINUATION = b"\xff\xff\xff\xff"
 #: Unpacked bytes of one message; dictionaries repeat, so this is more than the message's size.
 _BYTES_LIMIT = 64 << 20
+_LAST_NS = (1 << 63) - 1
 
 
 class Names(Protocol):
@@ -75,6 +76,7 @@ def read(value: bytes, readings_limit: int, names: Names) -> Table:
         _refuse_compression(value)
         with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
             batches, rows, size = [], 0, 0
+            told = reader.schema.names  # fails where one is no text
             for batch in reader:
                 batch.validate(full=True)
                 rows, size = rows + batch.num_rows, size + batch.nbytes
@@ -84,14 +86,16 @@ def read(value: bytes, readings_limit: int, names: Names) -> Table:
             if len(batches) != 1:  # one is usual; of several, one is made
                 table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
                 batches = table.to_batches()
-    except (pa.ArrowException, OSError, ValueError, struct.error, OverflowError) as error:
+    except (
+        pa.ArrowException, OSError, ValueError, struct.error, OverflowError, IndexError
+    ) as error:
         if isinstance(error, ArrowProblem):
             raise
         raise ArrowProblem("malformed_arrow") from None
     if not rows:
         raise ArrowProblem("no_values")
     table = batches[0]
-    columns = dict(zip(table.schema.names, table.columns, strict=True))
+    columns = dict(zip(told, table.columns, strict=True))
     if len(columns) != table.num_columns:
         raise ArrowProblem("columns_differ")
     if names.time not in columns:
@@ -136,7 +140,7 @@ def _times(column: Any) -> tuple[Int64, Counter[str]]:
         if values.size and values.min() >= 0:  # of one unit, as most columns are
             least, most, below = int(values.min()), int(values.max()), 0.0
             for unit, limit, unit_ns in UNITS:
-                if below <= least and most < limit:
+                if below <= least and most < limit and most <= _LAST_NS // unit_ns:
                     return values * np.int64(unit_ns), Counter({unit: values.size})
                 below = limit
         size = np.abs(values.astype(np.float64))
@@ -148,6 +152,8 @@ def _times(column: Any) -> tuple[Int64, Counter[str]]:
             factor[chosen] = unit_ns
             units[unit] += int(chosen.sum())
             below = limit
+        if (np.abs(values) > _LAST_NS // factor).any():
+            raise ArrowProblem("unreadable_time")
         return values * factor, +units
     found = np.empty(len(column), np.int64)
     units = Counter()
@@ -214,23 +220,23 @@ def _refuse_compression(value: bytes) -> None:
             raise ArrowProblem("malformed_arrow")
         head = value[start:start + size]
         (root,) = struct.unpack_from("<I", head)
-        kind = _field(head, root, 1)
-        header = _field(head, root, 2)
-        body = _field(head, root, 3)
+        kind = field_at(head, root, 1)
+        header = field_at(head, root, 2)
+        body = field_at(head, root, 3)
         length = struct.unpack_from("<q", head, body)[0] if body else 0
         if kind and header and head[kind] in (2, 3):  # DictionaryBatch, RecordBatch
             batch = header + struct.unpack_from("<I", head, header)[0]
             if head[kind] == 2:
-                data = _field(head, batch, 1)
+                data = field_at(head, batch, 1)
                 batch = data + struct.unpack_from("<I", head, data)[0] if data else batch
-            if _field(head, batch, 3):
+            if field_at(head, batch, 3):
                 raise ArrowProblem("malformed_arrow")
         if length < 0:
             raise ArrowProblem("malformed_arrow")
         at = start + size + length
 
 
-def _field(head: bytes, table: int, number: int) -> int:
+def field_at(head: bytes, table: int, number: int) -> int:
     """Place of a flatbuffer table's field; 0 where it is absent."""
     (back,) = struct.unpack_from("<i", head, table)
     vtable = table - back

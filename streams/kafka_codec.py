@@ -24,6 +24,7 @@ from anomaly.batches import Int64
 from anomaly.errors import CapacityError, TagCapacityError
 from anomaly.registry import NAME_LENGTH_LIMIT, Registry
 from streams import kafka_arrow
+from streams.arrow_layout import Layouts
 from streams.instants import UnreadableTime, to_nanoseconds
 from streams.json_scan import Names, nesting
 from streams.kafka_columns import Columns, Decoded, Row, whole_times
@@ -131,6 +132,7 @@ class Decoder:
         self._places: dict[tuple[str, ...], Int64] = {}
         self._rows: dict[tuple[str, ...], Row] = {}
         self._names = Names((f.asset, f.sensor, f.time, f.value))
+        self._layouts = Layouts()
 
     def prepare(self, messages: Sequence[Message]) -> None:
         """Fetch the schemas that the messages need; after this, decoding cannot fail half-way.
@@ -148,7 +150,7 @@ class Decoder:
         """The messages in order, in one or more batches that end at a message's end."""
         columns, first, i = self._columns, 0, 0
         dead: list[tuple[int, str]] = []
-        ahead = Ahead(self._names, self._fields, self._limits, messages)
+        ahead = Ahead(self._names, self._fields, self._limits, messages, self._layouts)
         while i < len(messages):
             run = ahead.run(i, self._columnar)
             if run is not None:
@@ -363,7 +365,8 @@ class Decoder:
             self._check_name(name, "no_asset")
         for sensor in table.sensors:
             self._check_name(sensor, "no_sensor")
-        self._columns.add_table(table, names, self._tag)
+        piece = self._columns.add_table(table, names, self._tag)
+        self._layouts.learn(key, value, piece, self._names, self._fields)
         self.units.update(table.units)
         self.shapes["Arrow IPC"] += 1
 

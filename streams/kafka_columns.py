@@ -99,7 +99,7 @@ class Columns:
         self._pieces.append((asset, sensor, time_ns, value, closes, message))
         self._in_pieces += value.size
 
-    def add_table(self, table: kafka_arrow.Table, names: Sequence[str], tag: Any) -> None:
+    def add_table(self, table: kafka_arrow.Table, names: Sequence[str], tag: Any) -> Piece:
         """Readings of an Arrow message: codes of names become tags, the rest are whole columns."""
         pair = table.asset_code * len(table.sensors) + table.sensor_code
         first = np.full(len(names) * len(table.sensors), pair.size, np.int64)
@@ -111,6 +111,7 @@ class Columns:
         a, s = np.zeros(first.size, np.int64), np.zeros(first.size, np.int64)
         a[order], s[order] = np.array(tags, np.int64).reshape(-1, 2).T
         self.add_columns(a[pair], s[pair], table.time_ns, table.value, table.closes)
+        return self._pieces[-1]
 
     def cut(self, length: int) -> None:
         """Forget what a message had added before it turned out to be unusable."""

@@ -1,7 +1,8 @@
 """Reading ahead: what of the messages to come the scanners can read by themselves.
 
-Between ``kafka_codec``, which decides what a message means, and the scanners of ``json_scan`` and
-``json_columns``, which read the usual ones without an object for each. No meaning and no counts.
+Between ``kafka_codec``, which decides what a message means, and the scanners of ``json_scan``,
+``json_columns`` and ``arrow_columns``, which read the usual ones without an object for each. No
+meaning and no counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from streams import json_columns
+from streams import arrow_columns, json_columns, kafka_arrow
+from streams.arrow_layout import Layouts
 from streams.json_scan import Names, Run, scan_readings
 from streams.wire import Block, Records
 
@@ -48,11 +50,15 @@ class Ahead:
         Bytes and readings of a message.
     messages : sequence
         Only ``wire.Records`` can be read ahead.
+    layouts : Layouts
+        Arrow schemas that are known.
     """
 
     def __init__(
-        self, names: Names, fields: Fields, limits: Limits, messages: Sequence[Any]
+        self, names: Names, fields: Fields, limits: Limits, messages: Sequence[Any],
+        layouts: Layouts,
     ) -> None:
+        self._layouts = layouts
         self._names = names
         self._columns = fields.asset, fields.time, fields.values
         self._limits = limits.message_bytes, limits.readings
@@ -78,10 +84,17 @@ class Ahead:
         assert self._run is not None
         at = i - self._start
         if self._run.unit[at] < 0:
-            return json_columns.scan(
-                self._rest(i), self._names, self._columns, *self._limits) if columnar else None
+            return self._columns_ahead(self._rest(i), columnar)
         k = int(np.searchsorted(self._edges, at, side="right"))
         return self._run.part(at, int(self._edges[k]) if k < self._edges.size else len(self._run))
+
+    def _columns_ahead(self, block: Block, columnar: bool) -> json_columns.Rows | None:
+        layouts = self._layouts.known
+        if kafka_arrow.looks_like(block.value(0, 4)):
+            return arrow_columns.scan(
+                block, self._names, layouts, *self._limits) if len(layouts[1]) else None
+        return json_columns.scan(
+            block, self._names, self._columns, *self._limits) if columnar else None
 
     def _rest(self, i: int) -> Block:
         block: Block = self._parts[self._part]

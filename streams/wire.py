@@ -67,6 +67,11 @@ class Block:
         """Offset of a record in its partition."""
         return self.base[0] + int(self.columns[i, OFFSET])
 
+    def value(self, i: int, length: int) -> bytes:
+        """How a record's value begins; nothing where it has none."""
+        at, size = self.columns[i, VALUE : VALUE_LENGTH + 1].tolist()
+        return self.text[at : at + min(length, max(size, 0))]
+
     def record(self, i: int) -> Any:
         """The record as kafka-python would have made it."""
         row = self.columns[i].tolist()
