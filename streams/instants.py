@@ -50,7 +50,9 @@ def _number(time: int | float) -> tuple[int, str]:
     if isinstance(time, float) and not math.isfinite(time):
         raise UnreadableTime(time)
     size = abs(time)
-    unit, unit_ns = next((unit, unit_ns) for unit, limit, unit_ns in UNITS if size < limit)
+    for unit, limit, unit_ns in UNITS:  # noqa: B007 - what it stopped at is used
+        if size < limit:
+            break
     if isinstance(time, int):
         if size * unit_ns >= _LIMIT_NS:
             raise UnreadableTime(time)

@@ -152,7 +152,8 @@ class Decoder:
         dead: list[tuple[int, str]] = []
         ahead = Ahead(self._names, self._fields, self._limits, messages, self._layouts)
         while i < len(messages):
-            run = ahead.run(i, self._columnar)
+            run = (ahead.run(i, self._columnar)
+                   if self._columnar or i >= ahead.unread_until else None)
             if run is not None:
                 columns.add_columns(*run.columns(i))
                 self.shapes[run.shape] += run.messages
@@ -165,7 +166,7 @@ class Decoder:
             columns.current = i
             start = len(columns)
             try:
-                self._message(messages[i])
+                self._message(*ahead.content(i))
             except Unusable as unusable:
                 columns.cut(start)
                 dead.append((i, unusable.reason))
@@ -197,8 +198,7 @@ class Decoder:
             if self._tags.pop((asset, sensor), None) is not None:
                 self._names.forget(asset, sensor)
 
-    def _message(self, message: Message) -> None:
-        value = message.value
+    def _message(self, key: bytes | None, value: bytes | None) -> None:
         if value is None:
             raise Unusable("tombstone")
         if not value:
@@ -206,19 +206,19 @@ class Decoder:
         if len(value) > self._limits.message_bytes:
             raise Unusable("too_large")
         if kafka_arrow.looks_like(value):
-            self._arrow(message.key, value)
+            self._arrow(key, value)
             return
         if value[0] == 0:
-            self._registered(message.key, value)
+            self._registered(key, value)
             return
         self._check_depth(value)
-        if message.key is not None and message.key.startswith(_UMH):
-            self._umh(message.key, value)
+        if key is not None and key.startswith(_UMH):
+            self._umh(key, value)
             return
         try:
             found = self._json.decode(value)
         except (msgspec.ValidationError, RecursionError):
-            self._mistyped(message.key, value)
+            self._mistyped(key, value)
             return
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Unusable("malformed_json") from None
@@ -231,7 +231,7 @@ class Decoder:
             self._columns.add(tag[0], tag[1], time_ns, found.value, False)
             self.shapes["single readings"] += 1
             return
-        self._envelope(message.key, asset, found.sensor, time, found.value, found.values)
+        self._envelope(key, asset, found.sensor, time, found.value, found.values)
 
     # -- shapes ---------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from streams.schema_registry import SchemaRegistry
 from streams.settings import Settings
 from streams.state_records import FORMAT, Record
 from streams.telemetry import Telemetry
+from streams.unshown import Unshown
 
 #: Reasons from this code on concern the time: such a reading belongs to no row.
 _REFUSED_FROM = quality.REASONS.index("duplicate")
@@ -109,6 +110,9 @@ class Lane:
     feed: LossesFeed | None = None
     telemetry: Telemetry | None = None
     push: AlertmanagerPush | None = None
+    shows_late: bool = False
+    """Whether :meth:`show` is called by someone else and not after every batch."""
+    unshown: Unshown = field(default_factory=Unshown)
     decode_seconds: float = 0.0
     """Of the records that are being taken, so far."""
 
@@ -156,11 +160,24 @@ class Lane:
         self.position = records[-1].offset + 1
         self.since_checkpoint += len(records)
         if self.shows_others and self.telemetry is not None:  # indices stand for other assets now
+            self.show()
             self.shows_others = False
             self.telemetry.restore(self.partition, open_alerts.kept(self.memory), self.monitor)
         if self.telemetry is not None:
+            if self.unshown.is_full or not self.shows_late:
+                self.show()
             self.telemetry.spent("decode", self.decode_seconds)
             self.telemetry.spent("process", time.perf_counter() - started - self.decode_seconds)
+
+    def show(self) -> None:
+        """Tell whoever watches what was done since they were told last."""
+        if self.telemetry is None:
+            return
+        if self.feed is None:
+            self.feed = LossesFeed(self.telemetry)
+        for outcome, loud in self.unshown.taken():
+            self.telemetry.observe(self.partition, outcome, self.monitor, loud)
+            self.feed.tell(self.monitor, np.unique(outcome.rows.asset).tolist())
 
     def news(self) -> list[str]:
         """What was recognised for the first time, in words."""
@@ -236,6 +253,7 @@ class Lane:
         while self.spare:
             a = self.spare.pop()
             if not registry.sensors[a] and a not in self.decoder.fresh:  # else it is back already
+                self.show()  # while the index still stands for the asset that goes
                 self.book.forget(a, registry.assets[a])
                 registry.release(a)
                 self.touched.add(a)
@@ -281,10 +299,7 @@ class Lane:
             self.planning.keep(self.monitor, decoded.readings)
         outcome = self.monitor.process(decoded.readings)
         if self.telemetry is not None:
-            self.telemetry.observe(self.partition, outcome, self.monitor, loud)
-            if self.feed is None:
-                self.feed = LossesFeed(self.telemetry)
-            self.feed.tell(self.monitor, np.unique(decoded.readings.asset).tolist())
+            self.unshown.add(outcome, loud)
         open_alerts.keep(self.memory, outcome.alerts)
         self.touched.update(np.unique(decoded.readings.asset).tolist())
         self.counts["in"] += decoded.end - decoded.first

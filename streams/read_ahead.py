@@ -62,12 +62,26 @@ class Ahead:
         self._names = names
         self._columns = fields.asset, fields.time, fields.values
         self._limits = limits.message_bytes, limits.readings
+        self._messages = messages
         self._parts = messages.parts if isinstance(messages, Records) else []
         self._ends = messages.ends if isinstance(messages, Records) else []
         self._part = 0
         self._start = self._forgotten = -1  # of what was scanned: its first record
         self._run: Run | None = None
         self._edges = np.zeros(0, np.int64)
+        self.unread_until = 0
+        """No message before this one can be read ahead."""
+
+    def content(self, i: int) -> tuple[bytes | None, bytes | None]:
+        """Key and value of a message; in ascending order of ``i``."""
+        while self._part < len(self._ends) and i >= self._ends[self._part]:
+            self._part += 1
+            self._run = None
+        part = self._parts[self._part] if self._part < len(self._parts) else None
+        if isinstance(part, Block):
+            return part.content(i - self._ends[self._part] + len(part))
+        message = self._messages[i] if part is None else part
+        return message.key, message.value
 
     def run(self, i: int, columnar: bool) -> Run | json_columns.Rows | None:
         """The readings from message ``i`` on as far as they could be read; None = not this one.
@@ -83,9 +97,12 @@ class Ahead:
             self._scan(self._rest(i), i)
         assert self._run is not None
         at = i - self._start
-        if self._run.unit[at] < 0:
-            return self._columns_ahead(self._rest(i), columnar)
         k = int(np.searchsorted(self._edges, at, side="right"))
+        if self._run.unit[at] < 0:
+            if not columnar and not len(self._layouts.known[1]):
+                end = int(self._edges[k]) if k < self._edges.size else len(self._run)
+                self.unread_until = self._start + end
+            return self._columns_ahead(self._rest(i), columnar)
         return self._run.part(at, int(self._edges[k]) if k < self._edges.size else len(self._run))
 
     def _columns_ahead(self, block: Block, columnar: bool) -> json_columns.Rows | None:

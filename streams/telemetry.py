@@ -9,6 +9,7 @@ alarms are judged ``alarm_performance``'s, serving ``webserver``'s.
 
 from __future__ import annotations
 
+import bisect
 import threading
 import time
 import typing
@@ -184,7 +185,7 @@ class Telemetry:
         """A stage (``batch``, ``decode``, ``process``, ``commit``, …) took so long this time."""
         with self._lock:
             counts = self._stages.setdefault(stage, np.zeros(len(STAGE_BOUNDS_SECONDS) + 2))
-            counts[int(np.searchsorted(STAGE_BOUNDS_SECONDS, seconds))] += 1
+            counts[bisect.bisect_left(STAGE_BOUNDS_SECONDS, seconds)] += 1
             counts[-1] += seconds
 
     def take_service(self, service: Service) -> None:

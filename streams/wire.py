@@ -41,7 +41,7 @@ class Block:
     and counts it by ``len``.
     """
 
-    __slots__ = ("base", "columns", "epoch", "log_time", "place", "text")
+    __slots__ = ("_lists", "base", "columns", "epoch", "log_time", "place", "text")
 
     def __init__(self, text: bytes, columns: Int64, base: tuple[int, int], log_time: int) -> None:
         self.text = text
@@ -50,6 +50,7 @@ class Block:
         self.log_time = log_time  # the broker's own time of the batch, −1 = the records' times
         self.place: Any = None
         self.epoch = -1
+        self._lists: list[list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -71,6 +72,13 @@ class Block:
         """How a record's value begins; nothing where it has none."""
         at, size = self.columns[i, VALUE : VALUE_LENGTH + 1].tolist()
         return self.text[at : at + min(length, max(size, 0))]
+
+    def content(self, i: int) -> tuple[bytes | None, bytes | None]:
+        """Key and value of a record, without the record."""
+        if self._lists is None:
+            self._lists = self.columns[:, KEY:VALUE_LENGTH + 1].tolist()
+        key, key_length, value, value_length = self._lists[i]
+        return _cut(self.text, key, key_length), _cut(self.text, value, value_length)
 
     def record(self, i: int) -> Any:
         """The record as kafka-python would have made it."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anomaly.errors import AnomalyError
 from anomaly.registry import Registry
-from streams import kafka_state, open_alerts
+from streams import kafka_state, open_alerts, takeover
 from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
 from streams.errors import StreamsError
@@ -30,7 +30,6 @@ from streams.kafka_sink import (
     Message,
     Transactions,
     transactional_id,
-    transactional_prefix,
 )
 from streams.kafka_source import KafkaSource, TopicError, patiently, prepare_topics
 from streams.lane import Lane, decoder_of, schema_reader
@@ -40,11 +39,17 @@ from streams.schema_registry import RegistryError
 from streams.service import Clock
 from streams.settings import Settings
 from streams.telemetry import Telemetry
+from streams.totals import Totals, Wishes
 
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
 #: An alert waits no longer than so for the other partitions of the same poll.
 ALERT_SECONDS = 0.05
+#: Batches follow one another no faster than this: what comes in between is taken together, which
+#: costs a fraction of taking it apart, and leaves the processor to the broker.
+PACE_SECONDS = 0.02
+#: Metrics, page and probes are told no more often than this.
+SHOW_SECONDS = 0.25
 #: A worker outside its group for so long gets a new consumer: longer than any rebalance takes.
 REJOIN_SECONDS = 30.0
 #: How long a partition rests before a schema that could not be fetched is asked for again.
@@ -53,37 +58,6 @@ REST_SECONDS = 2.0
 COMPLAIN_SECONDS = 30.0
 #: Pending bytes at which a commit no longer waits for its time.
 PENDING_LIMIT_BYTES = 8 << 20
-
-
-@dataclass(slots=True)
-class Wishes:
-    """What signals asked for; looked at between two batches."""
-
-    stop: bool = False
-    reload: bool = False
-
-
-@dataclass(slots=True)
-class Totals:
-    """What a worker has done since it started; for probes and metrics."""
-
-    messages: int = 0
-    assets_evicted: int = 0
-    """Let go for new ones, of the partitions held, in the life of their state."""
-    messages_lost: int = 0
-    """Deleted by the broker before they were read."""
-    alerts: int = 0
-    commits: int = 0
-    aborts: int = 0
-    checkpoints: int = 0
-    checkpoint_bytes: int = 0
-    restores: int = 0
-    restore_seconds: float = 0.0
-    commit_seconds: float = 0.0
-    checkpoint_seconds: float = 0.0
-    process_seconds: float = 0.0
-    turns: int = 0
-    reload_successful: bool = True
 
 
 @dataclass(slots=True)
@@ -109,6 +83,8 @@ class Worker:
     _source: KafkaSource | None = None
     _transactions: Transactions | None = None
     _committed_at: float = 0.0
+    _polled_at: float = -math.inf
+    _shown_at: float = -math.inf
     _member_at: float = 0.0
     _state_partitions: int = 0
     _isolation: Isolation = field(init=False)
@@ -164,7 +140,7 @@ class Worker:
 
     def _join(self) -> None:
         """Join the group with a fresh consumer; what was held is restored when it comes back."""
-        self.lanes.clear()
+        self._let_go(self.lanes)
         self._paused.clear()
         self._resting.clear()
         if self._source is not None:
@@ -192,6 +168,7 @@ class Worker:
             self._reload()
         if self.commands is not None:
             self.commands.apply(self.lanes.values())
+        self._pace()
         polled = self.source.poll(POLL_SECONDS)
         for partition in self._take_changes():  # fetched for another assignment, from elsewhere
             polled.pop(partition, None)
@@ -209,17 +186,35 @@ class Worker:
         self.totals.turns += 1
         self._commit(everything=False)
         self._brake()
-        self.status.partitions = tuple(sorted(self.lanes))
-        if self.telemetry is not None:
-            self.telemetry.take_worker(self)
-            if polled:
-                self.telemetry.spent("batch", time.perf_counter() - started)
-        self.status.detail = {"since_start": asdict(self.totals)}
+        if self.telemetry is not None and polled:
+            self.telemetry.spent("batch", time.perf_counter() - started)
+        self._tell()
         if not self._stay_member():
             self.status.move("joining", ready=False)
             return
         behind = any(lane.is_silent for lane in self.lanes.values())
         self.status.move("restoring" if behind else "running", ready=not behind)
+
+    def _pace(self) -> None:
+        """Wait for the next batch's time."""
+        wait = PACE_SECONDS - (time.perf_counter() - self._polled_at)
+        if wait > 0.0:
+            time.sleep(wait)
+        self._polled_at = time.perf_counter()
+
+    def _tell(self) -> None:
+        """Have metrics, page and probes know where we are; the alerts are out by now."""
+        now = self.clock.seconds()
+        held = tuple(sorted(self.lanes))
+        if held == self.status.partitions and now - self._shown_at < SHOW_SECONDS:
+            return
+        self._shown_at = now
+        self.status.partitions = held
+        self.status.detail = {"since_start": asdict(self.totals)}
+        if self.telemetry is not None:
+            for lane in self.lanes.values():
+                lane.show()
+            self.telemetry.take_worker(self)
 
     def _take(self, partition: int, records: Sequence[Any]) -> None:
         lane = self.lanes.get(partition)
@@ -290,17 +285,19 @@ class Worker:
             return
         due = [lane for lane in self.lanes.values()
                if not lane.is_silent and self._checkpoint_due(lane, now, everything)]
-        lanes = [lane for lane in self.lanes.values() if lane.is_dirty or lane in due]
-        urgent = everything or bool(due) or any(
-            lane.urgent or lane.pending_bytes > PENDING_LIMIT_BYTES for lane in lanes)
-        waited = now - self._committed_at >= self.settings.kafka.commit_seconds
-        if not lanes or not (urgent or waited):
+        whole = everything or now - self._committed_at >= self.settings.kafka.commit_seconds
+        # Between the whole ones only who must: fewer partitions make a transaction faster.
+        lanes = [lane for lane in self.lanes.values() if lane in due or (lane.is_dirty and (
+            whole or lane.urgent or lane.pending_bytes > PENDING_LIMIT_BYTES))]
+        if not lanes:
             return
         membership = self.source.membership()
         if membership is None or self.source.has_changes:  # in this order: see KafkaSource
             return  # what we hold may be another's by now; the changes are taken up first
         try:
             self._transact(lanes, due, membership, now)
+            if whole:
+                self._committed_at = now
         except AbortedError as error:
             self.totals.aborts += 1
             self.say(f"{error}; going back to what is committed")
@@ -335,7 +332,6 @@ class Worker:
             if lane in due:
                 self._isolation.kept(lane.partition)
         self.totals.assets_evicted = sum(lane.evicted for lane in self.lanes.values())
-        self._committed_at = now
 
     def _checkpoint_due(self, lane: Lane, now: float, everything: bool) -> bool:
         kafka = self.settings.kafka
@@ -351,8 +347,8 @@ class Worker:
         changed: set[int] = set()
         for change in self.source.changes():
             changed.update(change.partitions)
+            self._let_go(change.partitions)
             for partition in change.partitions:
-                self.lanes.pop(partition, None)
                 self._paused.discard(partition)
                 self._resting.pop(partition, None)
             if change.kind == "assigned":
@@ -362,9 +358,16 @@ class Worker:
                 self.say(f"partitions {_listed(change.partitions)} {change.kind}")
         return changed
 
+    def _let_go(self, partitions: Iterable[int]) -> None:
+        """Forget these partitions; what they did until now is shown first."""
+        for partition in list(partitions):
+            lane = self.lanes.pop(partition, None)
+            if lane is not None:
+                lane.show()
+
     def _restore_all(self) -> None:
         held = sorted(self.lanes)
-        self.lanes.clear()
+        self._let_go(held)
         for partition in held:
             self._restore(partition)
 
@@ -381,52 +384,17 @@ class Worker:
             self._show(lane)
 
     def _lane(self, partition: int) -> Lane:
-        kafka, source, now = self.settings.kafka, self.source, self.clock.seconds()
         started = time.perf_counter()
         if partition >= self._state_partitions:
             known, self._state_partitions = (
-                self._state_partitions, prepare_topics(self.options, kafka))
+                self._state_partitions, prepare_topics(self.options, self.settings.kafka))
             if known:  # the topics grew under us, and a producer learns of that late
                 self._open_transactions()
-        latest = kafka_state.read(
-            dict(self.options), kafka.state_topic_name, partition,
-            transactional_prefix(kafka.group))
-        found = kafka_state.restored(
-            latest, self.settings.monitor, kafka.asset_limit, kafka.tag_limit)
-        first, end = source.ends(partition)
-        checkpoint = found.checkpoint
-        until = found.position if found.position is not None else source.committed(partition)
-        if checkpoint is not None:
-            start = checkpoint.position
-        else:
-            start = first if kafka.start == "earliest" or until is not None else end
-            if until is not None and until > first:
-                self.say(f"partition {partition}: there is no state below the committed offset "
-                         f"{until}; learning again from what is still kept")
-        if start > end:
-            raise TopicError(
-                f"{kafka.topic}-{partition} ends at {end}, before our position {start}: the topic "
-                "was made anew. Use another kafka.group (or kafka.state_topic) for it")
-        if start < first:
-            self.totals.messages_lost += first - start
-            self.say(f"partition {partition}: {first - start} messages after the checkpoint are "
-                     "no longer kept and are lost to the state")
-            start = first
         if self._schemas is None:
             self._schemas = schema_reader(self.settings)
-        decoder = decoder_of(self.settings, found.monitor.registry, self._schemas)
-        lane = Lane(
-            partition, kafka, found.monitor, decoder, found.book, start,
-            max(start, until or start), start, now - _stagger(partition) * kafka.checkpoint_seconds)
-        lane.committed = lane.silent_until
-        if checkpoint is None:
-            lane.checkpoint_now = True  # from here on the position is told by our own topic
-        else:
-            lane.commands = dict(checkpoint.commands)
-            lane.memory = dict(checkpoint.memory)
-            for name, count in checkpoint.counts.items():
-                kind, _, reason = name.partition(".")
-                (lane.reasons if kind == "dead" else lane.counts)[reason or name] = count
+        lane = takeover.lane(
+            partition, self.settings, self.options, self.source, self._schemas,
+            self.clock.seconds(), self.totals, self.say)
         self._isolation.prepare(lane)
         self.totals.restores += 1
         self.totals.restore_seconds += self._spent("restore", started)
@@ -434,7 +402,7 @@ class Worker:
 
     def _show(self, lane: Lane) -> None:
         """Let a partition that was taken over be seen, and what is firing there be kept alive."""
-        lane.telemetry, lane.push = self.telemetry, self.push
+        lane.telemetry, lane.push, lane.shows_late = self.telemetry, self.push, True
         lane.planning = Planning(self.settings.calendar)
         firing = open_alerts.kept(lane.memory)
         if self.telemetry is not None:
@@ -471,6 +439,7 @@ class Worker:
             except (StreamsError, AnomalyError):
                 self.settings, self._schemas = previous, None
                 raise
+            self._let_go(self.lanes)
             self.lanes = lanes  # at the same positions: nothing is fetched anew
             for lane in lanes.values():
                 self._show(lane)
@@ -488,11 +457,6 @@ def _check_reloadable(now: Settings, fresh: Settings) -> None:
                  "dead_letter_topic", "late_topic", "commands_topic"):
         if getattr(now.kafka, name) != getattr(fresh.kafka, name):
             raise TopicError(f"kafka.{name} cannot change while running: restart the service")
-
-
-def _stagger(partition: int) -> float:
-    """Spread the checkpoints of partitions over their interval (golden ratio, any number)."""
-    return partition * 0.6180339887498949 % 1.0
 
 
 def _listed(partitions: tuple[int, ...]) -> str:
