@@ -27,10 +27,10 @@ def fails(self, readings):
     if (readings.value == 666.25).any():
         raise IndexError("a bug")
     return process(self, readings)
-def chokes(self, record):
-    if b"choke" in (record.value or b""):
+def chokes(self, key, value):
+    if b"choke" in (value or b""):
         raise AttributeError("another bug")
-    return message(self, record)
+    return message(self, key, value)
 monitor.Monitor.process, kafka_codec.Decoder._message = fails, chokes
 sys.exit(__main__.main(sys.argv[1:]))
 """
