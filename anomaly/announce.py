@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,12 +169,13 @@ def loss_alerts(
 
 def conditions(
     registry: Registry, reference: State, sensor_code: Int64, quiet: Float64, modes: State,
-    counts: Bool,
+    counts: Bool, sayings: Mapping[int, str],
 ) -> list[Condition]:
     """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS.
 
     ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer. ``modes``:
-    the state of ``regimes``. ``counts bool[tags]``: sensors that only count, see ``production``.
+    the state of ``regimes``. ``counts bool[tags]``: sensors that only count, ``sayings``: what is
+    read from a sensor's signal, by tag; see ``production``.
     """
     found = []
     for a, name in enumerate(registry.assets):
@@ -194,6 +195,8 @@ def conditions(
                 state = "trusted", "tells the operating mode; not judged itself"
             if quiet[t] > 0 and state[0] == "trusted":
                 state = "trusted", f"alerts that it leads must be {10 ** quiet[t]:g} times rarer"
+            if t in sayings:
+                state = state[0], "; ".join(filter(None, (state[1], sayings[t])))
             found.append(Condition(name, sensor, *state))
     return found
 

@@ -28,6 +28,7 @@ from anomaly import (
     echo,
     intake,
     memory_plan,
+    observations,
     outlook,
     production,
     quality,
@@ -104,11 +105,11 @@ class Monitor:
             config.regimes, self._detectors, self._configs, self._role, self._watchers)
         self._new_warm_up = config.warm_up_rows
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
-        self._assets, self._tags = 0, 0
-        self._known_names = -1
+        self._assets, self._tags, self._known_names = 0, 0, -1
         self._sensors = sensors.known(config, registry)
         self.shop = production.Stage(
-            production.informed(config.losses, config.windows.cycle), config.budget_per_week)
+            production.informed(config.losses, config.windows.cycle), config.budget_per_week,
+            rows_are_cycles=bool(config.windows.cycle.sensor))
         self.plan = memory_plan.plan(config)
         self._state: dict[str, State] = {}
         self._make_room()
@@ -123,8 +124,7 @@ class Monitor:
         self._make_room()
         rows, reason, ordered = intake.run(
             self.config, self._state, self.registry.table, self._roles,
-            self._sensors.low, self._sensors.high,
-            readings,
+            self._sensors.low, self._sensors.high, readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
         produced = self.shop.run(self._state, self.registry.table, ordered)
@@ -190,7 +190,7 @@ class Monitor:
     def forget(self, assets: list[int]) -> None:
         """Let go of these assets' sensors and of all that is known of them; their names stay."""
         self._make_room()
-        fresh = self._fresh(1, 1, told=True)
+        fresh = self._fresh(1, 1, True, True)
         for asset in assets:
             room.forget(self._state, fresh, asset, self.registry.release(asset, keep_name=True))
 
@@ -225,11 +225,13 @@ class Monitor:
             self.registry, self._state["reference"],
             self._state["quality"]["tag_watch"]["condition"], self._state["alerts"]["tag"]["quiet"],
             self._state["regimes"], self.shop.counts(self.registry.tag_count),
-        )
+            self.shop.sayings(self._state))
 
     def statement(self, asset: int) -> production.Statement | None:
         """Where the asset's time, parts and energy went; None where no sensor tells."""
-        return production.statement(self.shop.config, self._state, self.shop.plan, asset)
+        return production.statement(
+            self.shop.config, self._state, self.shop.plan, asset,
+            self.shop.read_from(self._state, self.registry, asset))
 
     # -- state --------------------------------------------------------------------------------
 
@@ -313,12 +315,15 @@ class Monitor:
         m = len(rows)
         judged = _Judged(
             np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
-            np.full((m, len(self._detectors)), np.nan), np.zeros(m, np.bool_), machine_share,
-        )
+            np.full((m, len(self._detectors)), np.nan), np.zeros(m, np.bool_), machine_share)
         made: list[tuple[int, Alert]] = []
-        place = np.arange(m)
+        works = production.producing(produced, rows)
+        place = np.arange(m) if works is None else np.flatnonzero(works)
+        fired = self._state["alerts"]["asset"]["state"] == alerts.FIRING
         while place.size:  # once, unless an asset proves to have too many operating modes
             place = self._judge_some(rows, place, judged, made)
+        if works is not None:
+            observations.hold(fired, rows.asset, works, judged.alert)
         made = outlook.attach(self.config, self._voice, self.shop, self._state,
                               self.registry.table, rows, made)
         found = quality.run_watch(
@@ -478,15 +483,18 @@ class Monitor:
         self._roles = windows.resolve(config.windows, registry.sensors, registry.table, tags)
         self._sensors = sensors.known(config, registry)
         told = self.shop.resolve(registry, tags)
-        complete = not told or (bool(self._state) and len(self._state["ledger"]["asset_row"]) > 0)
+        guessed = told and self.shop.guesses
+        complete = bool(self._state) and (
+            not told or len(self._state["ledger"]["asset_row"]) > 0) and (
+            not guessed or len(self._state["shapes"]["asset_row"]) > 0)
         if self._state and assets <= self._assets and tags <= self._tags and complete:
             return
         self._assets = room.capacity(self._assets, assets)
         self._tags = room.capacity(self._tags, tags)
-        self._state = room.grown(self._state, self._fresh(self._assets, self._tags, told))
+        self._state = room.grown(self._state, self._fresh(self._assets, self._tags, told, guessed))
 
-    def _fresh(self, assets: int, tags: int, told: bool) -> dict[str, State]:
+    def _fresh(self, assets: int, tags: int, told: bool, guessed: bool) -> dict[str, State]:
         detectors = dict(zip(self._detectors, self._configs, strict=True))
         return room.allocate(
-            self.config, self.shop.config, told, detectors, assets, tags, self._new_warm_up,
-            self._reference_rows, self.plan.full_tags)
+            self.config, self.shop.config, told, guessed, detectors, assets, tags,
+            self._new_warm_up, self._reference_rows, self.plan.full_tags)

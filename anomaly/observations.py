@@ -27,13 +27,19 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "power": ("power_kilowatts", "power_kw", "active_power_kw", "power"),
     "cycle": ("cycle_seconds", "cycle_time_seconds"),
     "product": ("product", "product_id", "recipe", "order"),
+    "shape": ("position", "axis_position", "ram_position", "slide_position", "stroke",
+              "current", "motor_current", "spindle_current", "current_amperes"),
+    "speed": ("speed", "spindle_speed", "motor_speed", "line_speed", "speed_rpm", "rpm"),
 }
 
-_STATE, _PARTS, _PULSE, _PER_ROW, _REJECTS, _ENERGY, _POWER, _CYCLE, _PRODUCT = range(len(ROLES))
+(_STATE, _PARTS, _PULSE, _PER_ROW, _REJECTS, _ENERGY, _POWER, _CYCLE, _PRODUCT, _SHAPE,
+ _SPEED) = range(len(ROLES))
 _DOUBTED, _RESTARTED = -1, 1  # what ``quality`` says of a reading's time
 _NEVER = -(1 << 62)
 NO_PART = 1 << 62
 _IDLE_NS = 300 * 10**9  # time at rest that is told at once, be it one stop or many short waits
+_REST_NS = 300 * 10**9  # a shorter stop needs no start-up
+_SETTLE_NS = 7200 * 10**9
 _HOLD_NS = 600 * 10**9  # a power holds so long at most
 
 Records = npt.NDArray[np.void]
@@ -69,6 +75,10 @@ SHOP = np.dtype([
     ("idle_used", np.float64, (2,)),  # while it waits or is stopped, and while nothing is to do
     ("changed_ns", np.int64),  # latest change of product, or end of a changeover
     ("judged", np.int64),  # 1 once a reference of the asset stands
+    ("rests", np.int64),  # 1 = does not produce, or did not at the observation before
+    ("rested", np.int64),  # 1 = did not produce at the latest observation,
+    ("rest_ns", np.int64),  # from then on
+    ("settled_ns", np.int64),  # when it is over its latest start-up
 ])
 
 
@@ -277,6 +287,59 @@ def _tell_rest(shop: Record, a: int, t: int, i: int, out: Records, m: int) -> in
         m += 1
         shop["idle_ns"][group], shop["idle_used"][group] = 0, 0.0
     return m
+
+
+@kernel
+def working(
+    asset_shop: Records, asset: Int64, time_ns: Int64, state: Int8, rests: Int8
+) -> None:
+    """Where the asset does not produce, or only begins to: 1, else 0.
+
+    What a meter says is the mean since the row before, so the first row of a run is none of it.
+    After a rest that was no short stop the machine starts up, cold: it is given as long to settle
+    as it rested, up to two hours (large motors take 40 minutes to come within two thirds).
+    """
+    for i in range(asset.size):
+        shop, t = asset_shop[asset[i]], time_ns[i]
+        before = shop["rested"]
+        if state[i] >= 0:
+            shop["rested"] = 0 if state[i] in (states.PRODUCING, states.UNKNOWN) else 1
+        if shop["rested"] == 1 and before == 0:
+            shop["rest_ns"] = t
+        elif before == 1 and shop["rested"] == 0:
+            length = t - shop["rest_ns"]
+            if length >= _REST_NS:
+                shop["settled_ns"] = max(shop["settled_ns"], t + min(length, _SETTLE_NS))
+        rest = before == 1 or shop["rested"] == 1 or t < shop["settled_ns"]
+        shop["rests"] = 1 if rest else 0
+        rests[i] = shop["rests"]
+
+
+@kernel
+def judgeable(
+    rests: Int64, seen_asset: Int64, seen_at: Int64, seen_rests: Int8, asset: Int64,
+    closed_at: Int64, out: Bool,
+) -> None:
+    """Which rows closed while their asset produced; ``rests int64[A]`` as before the batch.
+
+    ``seen_*``: the batch's observations, by the reading that completed each.
+    """
+    k = 0
+    for r in range(asset.size):
+        while k < seen_at.size and seen_at[k] <= closed_at[r]:
+            rests[seen_asset[k]] = seen_rests[k]
+            k += 1
+        out[r] = rests[asset[r]] == 0
+
+
+@kernel
+def hold(before: Bool, asset: Int64, judged: Bool, alert: Int8) -> None:
+    """Rows that were not judged say what the asset's row before said; ``before bool[A]``."""
+    for r in range(asset.size):
+        if judged[r]:
+            before[asset[r]] = alert[r] == 1
+        elif before[asset[r]]:
+            alert[r] = 1
 
 
 @kernel

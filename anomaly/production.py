@@ -20,198 +20,60 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly import accounts, bottleneck, cycles, inefficiency, ledger, observations, states
+from anomaly import (
+    accounts,
+    bottleneck,
+    inefficiency,
+    ledger,
+    levels,
+    observations,
+    shapes,
+    states,
+)
 from anomaly.batches import Bool, Float64, Int8, Int64, Ordered, RowBatch
-from anomaly.errors import ConfigError
+from anomaly.production_roles import (
+    ROLE,
+    Config,
+    Roles,
+    informed,
+    power_unit,
+    resolve,
+    role_names,
+    state_table,
+)
 from anomaly.registry import Registry
+
+__all__ = [
+    "LOSS_KINDS", "VERSIONS", "Config", "Produced", "Roles", "Stage", "Statement", "allocate",
+    "flush", "informed", "machine_share", "power_unit", "producing", "resolve", "restart",
+    "role_names", "run", "state_table", "statement", "without_counters",
+]
 
 #: Of each component that the stage keeps.
 VERSIONS = {
-    "production": 1, "ledger": ledger.VERSION, "accounts": accounts.VERSION,
+    "production": 2, "shapes": shapes.VERSION, "levels": levels.VERSION,
+    "ledger": ledger.VERSION, "accounts": accounts.VERSION,
     "inefficiency": inefficiency.VERSION, "bottleneck": bottleneck.VERSION,
 }
 
 #: Kinds of alert that are losses, not faults.
 LOSS_KINDS = inefficiency.KINDS
 
-_ROLE = {name: index for index, name in enumerate(observations.ROLES)}
 _WIDTH = len(observations.ROLES)
-#: Sensors that only count, or name a state: judged as production, never as a level. State 15 is not
-#: two and a half times state 6.
-COUNTERS = ("state", "parts", "pulse", "parts_per_row", "rejects", "energy", "product")
 
 State = dict[str, npt.NDArray[Any]]
 Records = npt.NDArray[np.void]
 Record = Any  # one element of a structured array, changed in place
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What tells the production. A sensor is found by its usual names where none is given."""
+def allocate(config: Config, assets: int, guessed: int) -> dict[str, State]:
+    """Fresh state of the stage's components; give 0 while no asset's production is told.
 
-    enabled: bool = True
-    """``false``: nothing is booked, no cycle is judged."""
-    state_sensor: str = ""
-    """State of the machine; PackML numbers unless ``states`` says otherwise."""
-    states: tuple[str, ...] = ()
-    """Such as ``"2=producing"``; empty = PackML (ANSI/ISA-TR88.00.02)."""
-    cycle_state: int = -1
-    """A part is made each time the state takes this number; −1 = something else tells parts."""
-    parts_sensor: str = ""
-    """Counter of parts."""
-    pulse_sensor: str = ""
-    """Signal that rises through a half once per part."""
-    parts_per_row_sensor: str = ""
-    """Parts made since the row before."""
-    rejects_sensor: str = ""
-    """Counter of rejects."""
-    energy_sensor: str = ""
-    """Counter of energy."""
-    power_sensor: str = ""
-    """Power; summed up where there is no counter of energy."""
-    cycle_sensor: str = ""
-    """Length of the latest cycle in seconds, where the machine tells it itself."""
-    product_sensor: str = ""
-    """Number of the product, recipe or order: each has references of its own."""
-    line: tuple[str, ...] = ()
-    """Assets in the order of the parts: tells starved from blocked, and who is waited for."""
-    budget_share: float = 0.4
-    """Part of the alert budget that goes to inefficiencies, for an asset whose cycles are told."""
-    ledger: ledger.Config = field_of(default_factory=ledger.Config)
-    inefficiency: inefficiency.Config = field_of(default_factory=inefficiency.Config)
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.budget_share < 1.0:
-            raise ConfigError("budget_share: must be above 0 and below 1")
-        if self.ledger.products != self.inefficiency.products:
-            raise ConfigError("inefficiency.products: must be the same as ledger.products")
-        if len(set(self.line)) != len(self.line):
-            raise ConfigError("line: an asset is named twice")
-        state_table(self)
-
-    def given(self) -> Mapping[str, str]:
-        """Role to the sensor that the settings name for it; empty = the usual names."""
-        return {
-            "state": self.state_sensor, "parts": self.parts_sensor, "pulse": self.pulse_sensor,
-            "parts_per_row": self.parts_per_row_sensor, "rejects": self.rejects_sensor,
-            "energy": self.energy_sensor, "power": self.power_sensor, "cycle": self.cycle_sensor,
-            "product": self.product_sensor,
-        }
-
-
-def informed(config: Config, cycle: cycles.Config) -> Config:
-    """What the way to close rows says of the cycles too, where the settings do not say it here."""
-    told = config.parts_sensor or config.pulse_sensor or config.parts_per_row_sensor
-    if not cycle.sensor or told or config.cycle_state >= 0:
-        return config
-    role = {"counter": "parts_sensor", "pulse": "pulse_sensor", "state": "state_sensor"}
-    more: dict[str, Any] = {role[cycle.signal]: cycle.sensor}
-    if cycle.signal == "state":
-        more["cycle_state"] = round(cycle.level)
-    return replace(
-        config, rejects_sensor=config.rejects_sensor or cycle.reject_sensor,
-        power_sensor=config.power_sensor or cycle.power_sensor,
-        energy_sensor=config.energy_sensor or cycle.energy_sensor, **more)
-
-
-def state_table(config: Config) -> Int8:
-    """int8[numbers]: canonical state by the number that the state sensor sends."""
-    if not config.states:
-        return states.mapper(states.PACKML)
-    found = {}
-    for text in config.states:
-        number, equals, name = text.partition("=")
-        if not equals or not number.strip().isdecimal():
-            raise ConfigError(f'states: {text!r} is not "NUMBER=STATE"')
-        found[int(number)] = name.strip()
-    try:
-        return states.mapper(found)
-    except ConfigError as error:
-        raise ConfigError(f"states: {error}") from None
-
-
-def role_names(config: Config, sensors: Sequence[str]) -> dict[str, str]:
-    """The sensor of every role that an asset with these sensors has; empty = it tells no parts.
-
-    A state or a power alone is enough for the ledger, and what says what the machine makes is
-    needed for everything else; other sensors of those names are left alone.
+    ``guessed``: the same for what reads cycles and states from a signal.
     """
-    plain = {name.lower().strip().replace(" ", "_"): name for name in reversed(sensors)}
-    found, given = {}, config.given()
-    for role, usual in observations.ROLES.items():
-        wanted = given[role]
-        if wanted:
-            name = wanted if wanted in sensors else ""
-        else:
-            name = next((plain[known] for known in usual if known in plain), "")
-        if name:
-            found[role] = name
-    tells = {"parts", "pulse", "parts_per_row"} & set(found) or (
-        config.cycle_state >= 0 and "state" in found)
-    named = bool(config.state_sensor or config.power_sensor) and {"state", "power"} & set(found)
-    return found if config.enabled and (tells or named) else {}
-
-
-def power_unit(config: Config, sensors: Sequence[str]) -> str:
-    """``kW`` where the names say so, else empty: nothing is guessed from values."""
-    roles = role_names(config, sensors)
-    text = (roles.get("energy") or roles.get("power") or "").lower()
-    return "kW" if "kilowatt" in text or "kw" in text else ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Roles:
-    """What each tag is.
-
-    Attributes
-    ----------
-    tag : int64[T]
-        Role number, −1 = an ordinary sensor.
-    asset : bool[A]
-        Whether the asset's production is told.
-    counter : bool[T]
-        Whether the tag only counts, or names a state.
-    previous, following : int64[A]
-        Neighbours in the line, −1 = none.
-    line : int64[L]
-        Assets of the line in the order of the parts.
-    """
-
-    tag: Int64
-    asset: Bool
-    counter: Bool
-    previous: Int64
-    following: Int64
-    line: Int64
-
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self.asset.any())
-
-
-def resolve(
-    config: Config, names: Sequence[str], sensors: Sequence[Sequence[str]], table: Int64, tags: int
-) -> Roles:
-    """Find the roles among the registered sensors; call again when some were added."""
-    roles = Roles(
-        np.full(tags, -1, np.int64), np.zeros(len(names), np.bool_), np.zeros(tags, np.bool_),
-        np.full(len(names), -1, np.int64), np.full(len(names), -1, np.int64),
-        np.array([list(names).index(name) for name in config.line if name in names], np.int64))
-    for a, own in enumerate(sensors):
-        for role, name in role_names(config, own).items():
-            tag = table[a, list(own).index(name)]
-            roles.asset[a] = True
-            roles.tag[tag] = _ROLE[role]
-            roles.counter[tag] = role in COUNTERS
-    roles.previous[roles.line[1:]] = roles.line[:-1]
-    roles.following[roles.line[:-1]] = roles.line[1:]
-    return roles
-
-
-def allocate(config: Config, assets: int) -> dict[str, State]:
-    """Fresh state of the stage's components; give 0 while no asset's production is told."""
     return {
+        "shapes": shapes.allocate(guessed),
+        "levels": levels.allocate(guessed),
         "production": {
             "asset_open": np.zeros(assets, observations.OPEN),
             "asset_value": np.zeros((assets, _WIDTH)),
@@ -236,10 +98,18 @@ class Produced:
         In order; ``row`` is the index of the reading that completed the observation (−1 = none).
     judged_at : int64[A]
         Index of the reading from which on a reference of the asset stands; −1 = before the batch.
+    rested : int64[A]
+        1 = the asset did not produce before the batch.
+    asset, at, rests : int64[n], int64[n], int8[n]
+        Of each observation: its asset, the reading that completed it, 1 = it did not produce.
     """
 
     findings: Records
     judged_at: Int64
+    rested: Int64
+    asset: Int64
+    at: Int64
+    rests: Int8
 
 
 def run(
@@ -285,8 +155,11 @@ def flush(
                    np.full(asset.size, -1, np.int64))
     if earlier is None:
         return last
-    return Produced(np.concatenate([earlier.findings, last.findings]),
-                    np.minimum(earlier.judged_at, last.judged_at))
+    return Produced(
+        np.concatenate([earlier.findings, last.findings]),
+        np.minimum(earlier.judged_at, last.judged_at), earlier.rested,
+        *(np.concatenate([getattr(earlier, name), getattr(last, name)])
+          for name in ("asset", "at", "rests")))
 
 
 @dataclass(slots=True, eq=False)
@@ -302,23 +175,47 @@ class Stage:
         What a calendar says; not part of the state.
     roles : Roles or None
         None until :meth:`resolve` has been called.
+    rows_are_cycles : bool
+        A row is a cycle, not a time.
     """
 
     config: Config
     budget_per_week: float
     plan: accounts.Plan = field_of(default_factory=accounts.no_plan)
     roles: Roles | None = None
+    rows_are_cycles: bool = False
 
     def resolve(self, registry: Registry, tags: int) -> bool:
         """Look for the roles among what is registered; whether any asset's production is told."""
         self.roles = resolve(
-            self.config, registry.assets, registry.sensors, registry.table, tags)
+            self.config, registry.assets, registry.sensors, registry.table, tags,
+            self.rows_are_cycles)
         return self.roles.any
 
     @property
     def tells(self) -> bool:
         """Whether any asset's production is told."""
         return self.roles is not None and self.roles.any
+
+    @property
+    def guesses(self) -> bool:
+        """Whether any asset's cycles or states are read from a signal."""
+        return self.roles is not None and self.roles.guesses
+
+    def sayings(self, state: Mapping[str, State]) -> dict[int, str]:
+        """What is read from a sensor's signal, in words, by tag; empty where nothing is."""
+        return {} if self.roles is None or not self.roles.guesses else sayings(state, self.roles)
+
+    def read_from(self, state: Mapping[str, State], registry: Registry, asset: int) -> list[str]:
+        """What of the asset is read from a signal, as sentences that name the sensor."""
+        if self.roles is None or not self.roles.guesses:
+            return []
+        tags = registry.table[asset, : len(registry.sensors[asset])].tolist()
+        names = dict(zip(tags, registry.sensors[asset], strict=True))
+        own = self.roles.guessed[asset : asset + 1]
+        mine = {name: {"asset_row": state[name]["asset_row"][asset : asset + 1]}
+                for name in ("shapes", "levels")}
+        return list(sayings(mine, replace(self.roles, guessed=own), names).values())
 
     def counts(self, tags: int) -> Bool:
         """bool[tags]: sensors that only count or name a state: booked, with no level to judge."""
@@ -365,6 +262,8 @@ class Statement:
         Usual cycle of the product made now; NaN = none is known yet.
     micro_stop_seconds : float
         A shorter stop was booked as a micro-stop.
+    read_from : tuple of str
+        What is read from a signal's shape or level, as sentences.
     """
 
     total: ledger.Account
@@ -372,10 +271,12 @@ class Statement:
     products: tuple[tuple[float, float, ledger.Account], ...]
     cycle_seconds: float
     micro_stop_seconds: float
+    read_from: tuple[str, ...]
 
 
 def statement(
-    config: Config, state: Mapping[str, State], plan: accounts.Plan, asset: int
+    config: Config, state: Mapping[str, State], plan: accounts.Plan, asset: int,
+    read_from: Sequence[str] = (),
 ) -> Statement | None:
     """The asset's accounts as they stand; None where its production is not told.
 
@@ -401,7 +302,34 @@ def statement(
         tuple((float(values[p]) if p < known else np.nan, float(nominal[p]) or np.nan,
                accounts.account(one))
               for p, one in enumerate(sums["asset_product"][0]) if one["used"]),
-        float(nominal[making]) or np.nan, config.ledger.micro_stop_seconds)
+        float(nominal[making]) or np.nan, config.ledger.micro_stop_seconds, tuple(read_from))
+
+
+def sayings(
+    state: Mapping[str, State], roles: Roles, names: Mapping[int, str] | None = None
+) -> dict[int, str]:
+    """What is read from a signal's shape or level, and how sure that is, by tag.
+
+    ``names``: of the tags; without them the sentence is said of the sensor itself.
+    """
+    found: dict[int, list[str]] = {}
+    shape, level = state["shapes"]["asset_row"], state["levels"]["asset_row"]
+    for a, (tag_shape, tag_level) in enumerate(roles.guessed.tolist()):
+        if tag_shape >= 0 and shape[a]["phase"] == shapes.FOUND:
+            of = "its shape" if names is None else f"the shape of `{names[tag_shape]}`"
+            found.setdefault(tag_shape, []).append(
+                f"cycles are read from {of}: about {shape[a]['usual_ns'] / 1e9:.3g} s each "
+                f"(confidence {_percent(shape[a]['confidence'])})")
+        if tag_level >= 0 and level[a]["known"]:
+            of = "it" if names is None else f"`{names[tag_level]}`"
+            found.setdefault(tag_level, []).append(
+                f"idle and running are guessed from {of}: about {level[a]['idle']:.4g} and "
+                f"{level[a]['running']:.4g} (confidence {_percent(level[a]['confidence'])})")
+    return {tag: "; ".join(told) for tag, told in found.items()}
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.0f} %"
 
 
 def restart(state: Mapping[str, State], asset: int) -> None:
@@ -431,6 +359,20 @@ def without_counters(roles: Roles, table: Int64, rows: RowBatch) -> RowBatch:
     return RowBatch(rows.asset, rows.time_ns, np.where(counts, np.nan, rows.x), rows.closed_at)
 
 
+def producing(produced: Produced | None, rows: RowBatch) -> Bool | None:
+    """bool[m]: rows that closed while their asset produced; None = all of them did.
+
+    Only what a machine does while it produces is learned and judged: at rest it is another one.
+    """
+    if produced is None or not (produced.rests.any() or produced.rested.any()):
+        return None
+    found = np.empty(len(rows), np.bool_)
+    observations.judgeable(
+        produced.rested.copy(), produced.asset, produced.at, produced.rests, rows.asset,
+        rows.closed_at, found)
+    return found
+
+
 def machine_share(config: Config, produced: Produced | None, rows: RowBatch) -> Float64:
     """float64[m]: the part of the budget that is left for the machine's own alerts at each row."""
     if produced is None:
@@ -445,19 +387,25 @@ def _settle(
 ) -> Produced:
     own = state["production"]
     judged_at = np.where(own["asset_shop"]["judged"] == 1, -1, observations.NO_PART)
+    rested = own["asset_shop"]["rests"].copy()
     n = asset.size
+    rests = np.zeros(n, np.int8)
     if n == 0:
-        return Produced(np.zeros(0, inefficiency.FINDING), judged_at)
-    said = np.ascontiguousarray(x[:, _ROLE["state"]])
+        return Produced(
+            np.zeros(0, inefficiency.FINDING), judged_at, rested, asset, closed_at, rests)
+    said = np.ascontiguousarray(x[:, ROLE["state"]])
     canonical = states.canonical(state_table(config), said)
+    if roles.guesses:
+        canonical = _guess(state, roles, asset, time_ns, x, canonical)
     product, parts, energy = np.empty(n, np.int64), np.empty(n), np.empty(n)
     observations.translate(
         own["asset_shop"], own["asset_product"], config.cycle_state, asset, time_ns, x, product,
         parts, energy)
-    rejects = np.ascontiguousarray(x[:, _ROLE["rejects"]])
+    rejects = np.ascontiguousarray(x[:, ROLE["rejects"]])
     if config.line:
         states.split_waiting(own["asset_waiting"], roles.previous, roles.following, asset, time_ns,
                              parts, rejects, canonical)
+    observations.working(own["asset_shop"], asset, time_ns, canonical, rests)
     observed = ledger.Observations(asset, time_ns, canonical, product, parts, rejects, energy)
     settled = ledger.run(config.ledger, state["ledger"], plan.planned, observed)
     accounts.add(state["accounts"], plan, settled.segments,
@@ -468,7 +416,7 @@ def _settle(
     hold_ns = round(config.ledger.hold_seconds * 1e9)
     counts = observations.finish(
         own["asset_shop"], limit_ns, hold_ns, asset, time_ns, canonical, product, settled.parts,
-        settled.rejects, energy, np.ascontiguousarray(x[:, _ROLE["cycle"]]), cycle, idle)
+        settled.rejects, energy, np.ascontiguousarray(x[:, ROLE["cycle"]]), cycle, idle)
     share = config.budget_share * budget_per_week
     findings = inefficiency.run(config.inefficiency, state["inefficiency"], share,
                                 cycle[: counts[0]], idle[: counts[1]])
@@ -480,4 +428,20 @@ def _settle(
             canonical)
         findings = _with_moves(findings, moved, inefficiency.BOTTLENECK_SHARE * share)
     findings["row"] = closed_at[findings["row"]]
-    return Produced(findings, judged_at)
+    return Produced(findings, judged_at, rested, asset, closed_at, rests)
+
+
+def _guess(
+    state: Mapping[str, State], roles: Roles, asset: Int64, time_ns: Int64, x: Float64,
+    canonical: Int8,
+) -> Int8:
+    """Cycles written into ``x`` as parts per row, and states, as the signals tell them."""
+    every = np.arange(asset.size)
+    signal = np.where(roles.shape[asset] >= 0, x[every, roles.shape[asset]], np.nan)
+    level = np.where(roles.level[asset] >= 0, x[every, roles.level[asset]], np.nan)
+    ended, seconds = shapes.run(state["shapes"], roles.shape, asset, time_ns, signal)
+    told = roles.shape[asset] >= 0
+    x[told, ROLE["parts_per_row"]] = ended[told]
+    x[told, ROLE["cycle"]] = seconds[told]
+    guessed = levels.run(state["levels"], roles.level, asset, time_ns, level)
+    return np.where(roles.level[asset] >= 0, guessed, canonical)

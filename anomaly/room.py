@@ -55,13 +55,15 @@ def capacity(have: int, need: int) -> int:
 
 
 def allocate(
-    config: MonitorConfig, losses: production.Config, told: bool, detectors: Mapping[Any, Any],
-    assets: int, tags: int, warm_up_rows: int, reference_rows: int, full_tags: int,
+    config: MonitorConfig, losses: production.Config, told: bool, guessed: bool,
+    detectors: Mapping[Any, Any], assets: int, tags: int, warm_up_rows: int,
+    reference_rows: int, full_tags: int,
 ) -> dict[str, State]:
     """Fresh state of every component.
 
     ``detectors`` maps each bound detector to its configuration; ``told``: some asset's production
-    is told, else its components stay empty; ``full_tags``: tags below this number get every
+    is told, else its components stay empty, ``guessed``: by a signal's shape or level;
+    ``full_tags``: tags below this number get every
     detector and an outlook, the others those detectors that are not ``partial``.
     """
     fresh = {
@@ -76,7 +78,7 @@ def allocate(
         "regimes": regimes.allocate(config.regimes, assets, tags),
         "echo": echo.allocate(assets),
         "outlook": outlook.allocate(assets, min(tags, full_tags)),
-        **production.allocate(losses, assets if told else 0),
+        **production.allocate(losses, assets if told else 0, assets if guessed else 0),
     }
     if intake.reorders(config):
         fresh["reorder"] = reorder.allocate(config.reorder, assets, tags)

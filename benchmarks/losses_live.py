@@ -53,12 +53,13 @@ _SENSOR_KINDS = ("sensor_fault", "data_gap")
 
 
 def run_line(
-    config: LineConfig, injections: Sequence[Injection], budget: str = "1/week"
+    config: LineConfig, injections: Sequence[Injection], budget: str = "1/week",
+    warm: int = 4000,
 ) -> tuple[Monitor, list[Alert]]:
     """Every alert on a simulated line, judged live with everything on."""
     registry = Registry()
     monitor = Monitor(parse({
-        "budget": budget, "warm_up_rows": 4000, "losses": {
+        "budget": budget, "warm_up_rows": warm, "losses": {
             "line": [station.name for station in config.stations]},
     }), registry)
     decoder = ChunkDecoder(registry, [s.name for s in config.stations], 1 << 60)

@@ -32,6 +32,7 @@ from streams.recordings import Recording, open_recording
 from streams.rejections import Rejections
 from streams.report.collector import ReportCollector
 from streams.report.words import Clock as ToldClock
+from streams.report.words import printable, short
 from streams.service import Lane, SystemClock, run
 from streams.settings import Settings
 from streams.sinks import AlertFile, ReportSink, ScoreFile, Sink
@@ -39,6 +40,7 @@ from streams.sources import FileSource
 from streams.times import NumberFormat
 
 #: Descriptions of files printed one by one; of more, only the first ones are.
+_READ_FROM_LIMIT = 5
 _DESCRIBED_FILES = 3
 
 
@@ -137,6 +139,7 @@ class _Session:
             f"Read {self.source.rows:,} rows with {self.collector.readings:,} readings from "
             f"{_title(self.options.files)} in {self.seconds:.1f} s ({rate:,.0f} readings/s).",
             f"Understood as {'; '.join([*_description(self.recordings[0]), *self._notes()])}.",
+            *self._read_from(),
             *summary.lines(),
         ]
         if self.registry.tag_count > self.monitor.plan.full_tags:
@@ -155,6 +158,13 @@ class _Session:
         found += zones_in_words(self.monitor)
         found.append(f"Written: {', '.join(str(path) for path in self.outputs)}.")
         return found
+
+    def _read_from(self) -> list[str]:
+        """Cycles and states that no sensor tells and a signal shows, with how sure that is."""
+        told = [f"{printable(short(name))}: {printable(text)}."
+                for name, told in self.collector.statements() for text in told.read_from]
+        more = len(told) - _READ_FROM_LIMIT
+        return [*told[:_READ_FROM_LIMIT], *([f"… and {more} more like these."] if more > 0 else [])]
 
     def _notes(self) -> list[str]:
         return [*self.recordings[0].layout.notes, *self.decoder.time_notes()]

@@ -324,3 +324,42 @@ def test_the_budget_is_shared_only_once_cycles_are_judged() -> None:
     assert monitor.arrays()["production"]["asset_shop"]["judged"][0] == 0
     monitor.process(rest)
     assert monitor.arrays()["production"]["asset_shop"]["judged"][0] == 1
+
+
+def test_a_machine_at_rest_is_not_judged_and_not_learned_from() -> None:
+    """Rows of every second cycle's wait are passed over; the rows between them say the same."""
+    rng = np.random.default_rng(3)
+    count = 1200
+    resting = np.arange(count) // 10 % 4 == 3
+    table = np.full((count, 5), np.nan)
+    table[:, 0] = np.where(resting, 2.0, 6.0)
+    table[:, 1] = np.cumsum(~resting)
+    table[:, 4] = np.where(resting, 20.0, 50.0 + rng.normal(size=count))
+    times = np.arange(count) * 10.0
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    outcome = monitor.process(batch(registry, {"press": (times, table)}))
+    began = np.zeros(count, np.bool_)
+    began[1:] = resting[:-1] & ~resting[1:]
+    passed = resting | began  # the row at which the run begins is a mean over the rest before it
+    judged = ~np.isnan(outcome.scores.score)
+    assert not judged[passed].any()
+    assert judged[~passed].sum() > 500
+    _, centre, high = monitor.expected(0)
+    assert centre[4] == pytest.approx(50.0, abs=0.5)
+    assert high[4] < 60.0
+    assert not [alert for alert in outcome.alerts if alert.kind not in production.LOSS_KINDS]
+
+
+def test_a_start_up_is_given_as_long_as_the_rest_took() -> None:
+    count = 1000
+    resting = (np.arange(count) >= 400) & (np.arange(count) < 460)  # ten minutes
+    table = np.full((count, 5), np.nan)
+    table[:, 0] = np.where(resting, 2.0, 6.0)
+    table[:, 1] = np.cumsum(~resting)
+    table[:, 4] = 50.0 + np.random.default_rng(3).normal(size=count)
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    outcome = monitor.process(batch(registry, {"press": (np.arange(count) * 10.0, table)}))
+    silent = np.flatnonzero(np.isnan(outcome.scores.score) & (np.arange(count) > 300))
+    assert silent.tolist() == list(range(400, 520))

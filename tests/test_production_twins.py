@@ -51,10 +51,11 @@ def test_readings_to_observations(seed: int) -> None:
     closes = rng.random(n) < 0.2
     table = np.arange(12).reshape(3, 4)
     role = np.array([0, 1, -1, 8] * 3)
-    out = (np.empty(2 * n, np.int64), np.empty(2 * n, np.int64), np.empty((2 * n, 9)),
+    roles = len(observations.ROLES)
+    out = (np.empty(2 * n, np.int64), np.empty(2 * n, np.int64), np.empty((2 * n, roles)),
            np.empty(2 * n, np.int64))
     count = observations.gather(
-        np.zeros(3, observations.OPEN), np.zeros((3, 9)), role, np.ones(3, np.bool_), table,
+        np.zeros(3, observations.OPEN), np.zeros((3, roles)), role, np.ones(3, np.bool_), table,
         asset, sensor, time_ns, value, closes, np.zeros(n, np.int8), *out)
     expected = naive_observations.gathered([
         (int(a), int(role[table[a, s]]), int(t), float(v), bool(c))

@@ -59,8 +59,9 @@ def _machine(name: str, told: Statement) -> str:
     cells = "".join(
         f"<td>{_share(value)}</td>"
         for value in (total.oee, total.availability, total.performance, total.quality))
-    return (f'<tr><td class="name"><bdi>{escape(short(name))}</bdi></td><td>{bars}</td>{cells}'
-            f"<td>{escape(worst) or 'none'}</td></tr>")
+    read = "".join(f'<br><span class="note">{escape(text)}</span>' for text in told.read_from)
+    return (f'<tr><td class="name"><bdi>{escape(short(name))}</bdi></td><td>{bars}{read}</td>'
+            f"{cells}<td>{escape(worst) or 'none'}</td></tr>")
 
 
 def _bar(account: ledger.Account, height: int) -> str:
