@@ -127,8 +127,8 @@ class Monitor:
             self._sensors.low, self._sensors.high, readings,
         )
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
-        produced = self.shop.run(self._state, self.registry.table, ordered)
-        return self._judge(rows, reason, produced)
+        return self._judge(
+            rows, reason, self.shop.run(self._state, self.registry.table, ordered))
 
     def flush(self) -> Outcome:
         """End of the stream: what waits for late readings goes on, open rows are judged."""
@@ -312,25 +312,27 @@ class Monitor:
     ) -> Outcome:
         rows = self.shop.judgeable(self.registry.table, seen)
         machine_share = production.machine_share(self.shop.config, produced, rows)
-        m = len(rows)
-        judged = _Judged(
-            np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
-            np.full((m, len(self._detectors)), np.nan), np.zeros(m, np.bool_), machine_share)
+        m, k = len(rows), len(self._detectors)
+        judged = _Judged(np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
+                         np.full((m, k), np.nan), np.zeros(m, np.bool_), machine_share)
         made: list[tuple[int, Alert]] = []
-        works = production.producing(produced, rows)
-        place = np.arange(m) if works is None else np.flatnonzero(works)
+        works = production.works(produced, rows)
+        place, asset = np.arange(m), self._state["reference"]["asset"]
         fired = self._state["alerts"]["asset"]["state"] == alerts.FIRING
+        told = asset["rows"] >= asset["muted"]
+        if works is not None:
+            place = np.flatnonzero(works != observations.RESTS)
+            machine_share[works == observations.SETTLES] = np.nan  # followed, and nothing told
         while place.size:  # once, unless an asset proves to have too many operating modes
             place = self._judge_some(rows, place, judged, made)
         if works is not None:
-            observations.hold(fired, rows.asset, works, judged.alert)
-        made = outlook.attach(self.config, self._voice, self.shop, self._state,
-                              self.registry.table, rows, made)
+            observations.hold(fired, told, rows.asset, works, judged.alert, judged.may_fire)
+        made = outlook.attach(
+            self.config, self._voice, self.shop, self._state, self.registry.table, rows, made)
         found = quality.run_watch(
             self.config.quality, self._state["quality"], self.registry.table, seen)
         made += announce.sensor_alerts(
-            self._voice, self._state["alerts"]["tag"], seen, found, judged.may_fire
-        )
+            self._voice, self._state["alerts"]["tag"], seen, found, judged.may_fire)
         made += announce.stop_alerts(self._voice, seen, echo.run(
             self._state["echo"], seen.asset, seen.time_ns, judged.may_fire))
         made += announce.loss_alerts(self._voice, produced, rows, self.shop.config)
@@ -461,8 +463,7 @@ class Monitor:
             self.config.alert.on_delay_rows, self.config.alert.off_delay_rows,
             self.registry.table, rows, period_s, beside_s, level, fast, lead, evidence,
             asset["warm_up"][rows.asset],
-            alerts.claim_seconds(asset, rows.asset, number),
-        )
+            alerts.claim_seconds(asset, rows.asset, number))
 
     # -- room ---------------------------------------------------------------------------------
 

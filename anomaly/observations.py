@@ -42,6 +42,9 @@ _REST_NS = 300 * 10**9  # a shorter stop needs no start-up
 _SETTLE_NS = 7200 * 10**9
 _HOLD_NS = 600 * 10**9  # a power holds so long at most
 
+#: What an asset does, as far as judging it goes.
+WORKS, SETTLES, RESTS = range(3)
+
 Records = npt.NDArray[np.void]
 Record = Any  # one element of a structured array, changed in place
 
@@ -75,7 +78,7 @@ SHOP = np.dtype([
     ("idle_used", np.float64, (2,)),  # while it waits or is stopped, and while nothing is to do
     ("changed_ns", np.int64),  # latest change of product, or end of a changeover
     ("judged", np.int64),  # 1 once a reference of the asset stands
-    ("rests", np.int64),  # 1 = does not produce, or did not at the observation before
+    ("works", np.int64),  # WORKS, SETTLES or RESTS
     ("rested", np.int64),  # 1 = did not produce at the latest observation,
     ("rest_ns", np.int64),  # from then on
     ("settled_ns", np.int64),  # when it is over its latest start-up
@@ -291,11 +294,11 @@ def _tell_rest(shop: Record, a: int, t: int, i: int, out: Records, m: int) -> in
 
 @kernel
 def working(
-    asset_shop: Records, asset: Int64, time_ns: Int64, state: Int8, rests: Int8
+    asset_shop: Records, asset: Int64, time_ns: Int64, state: Int8, works: Int8
 ) -> None:
-    """Where the asset does not produce, or only begins to: 1, else 0.
+    """Where the asset does not produce (RESTS), starts up (SETTLES) or simply works (WORKS).
 
-    What a meter says is the mean since the row before, so the first row of a run is none of it.
+    What a meter says is the mean since the row before, so the first row of a run is still rest.
     After a rest that was no short stop the machine starts up, cold: it is given as long to settle
     as it rested, up to two hours (large motors take 40 minutes to come within two thirds).
     """
@@ -310,36 +313,46 @@ def working(
             length = t - shop["rest_ns"]
             if length >= _REST_NS:
                 shop["settled_ns"] = max(shop["settled_ns"], t + min(length, _SETTLE_NS))
-        rest = before == 1 or shop["rested"] == 1 or t < shop["settled_ns"]
-        shop["rests"] = 1 if rest else 0
-        rests[i] = shop["rests"]
+        shop["works"] = WORKS
+        if before == 1 or shop["rested"] == 1:
+            shop["works"] = RESTS
+        elif t < shop["settled_ns"]:
+            shop["works"] = SETTLES
+        works[i] = shop["works"]
 
 
 @kernel
-def judgeable(
-    rests: Int64, seen_asset: Int64, seen_at: Int64, seen_rests: Int8, asset: Int64,
-    closed_at: Int64, out: Bool,
+def at_rows(
+    works: Int64, seen_asset: Int64, seen_at: Int64, seen_works: Int8, asset: Int64,
+    closed_at: Int64, out: Int8,
 ) -> None:
-    """Which rows closed while their asset produced; ``rests int64[A]`` as before the batch.
+    """What the asset of each row did when it closed; ``works int64[A]`` as before the batch.
 
     ``seen_*``: the batch's observations, by the reading that completed each.
     """
     k = 0
     for r in range(asset.size):
         while k < seen_at.size and seen_at[k] <= closed_at[r]:
-            rests[seen_asset[k]] = seen_rests[k]
+            works[seen_asset[k]] = seen_works[k]
             k += 1
-        out[r] = rests[asset[r]] == 0
+        out[r] = works[asset[r]]
 
 
 @kernel
-def hold(before: Bool, asset: Int64, judged: Bool, alert: Int8) -> None:
-    """Rows that were not judged say what the asset's row before said; ``before bool[A]``."""
+def hold(
+    fired: Bool, told: Bool, asset: Int64, works: Int8, alert: Int8, may_fire: Bool
+) -> None:
+    """Rows at rest say what the asset's row before said; ``fired``, ``told bool[A]`` as before.
+
+    ``alert int8[m]``: a case is open. ``may_fire bool[m]``: what is odd may be told.
+    """
     for r in range(asset.size):
-        if judged[r]:
-            before[asset[r]] = alert[r] == 1
-        elif before[asset[r]]:
-            alert[r] = 1
+        a = asset[r]
+        if works[r] != RESTS:
+            fired[a], told[a] = alert[r] == 1, may_fire[r]
+        else:
+            alert[r] = 1 if fired[a] else 0
+            may_fire[r] = told[a]
 
 
 @kernel

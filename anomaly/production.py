@@ -45,13 +45,14 @@ from anomaly.registry import Registry
 
 __all__ = [
     "LOSS_KINDS", "VERSIONS", "Config", "Produced", "Roles", "Stage", "Statement", "allocate",
-    "flush", "informed", "machine_share", "power_unit", "producing", "resolve", "restart",
+    "flush", "informed", "machine_share", "power_unit", "resolve", "restart",
     "role_names", "run", "state_table", "statement", "without_counters",
+    "works",
 ]
 
 #: Of each component that the stage keeps.
 VERSIONS = {
-    "production": 2, "shapes": shapes.VERSION, "levels": levels.VERSION,
+    "production": 3, "shapes": shapes.VERSION, "levels": levels.VERSION,
     "ledger": ledger.VERSION, "accounts": accounts.VERSION,
     "inefficiency": inefficiency.VERSION, "bottleneck": bottleneck.VERSION,
 }
@@ -98,18 +99,18 @@ class Produced:
         In order; ``row`` is the index of the reading that completed the observation (−1 = none).
     judged_at : int64[A]
         Index of the reading from which on a reference of the asset stands; −1 = before the batch.
-    rested : int64[A]
-        1 = the asset did not produce before the batch.
-    asset, at, rests : int64[n], int64[n], int8[n]
-        Of each observation: its asset, the reading that completed it, 1 = it did not produce.
+    worked : int64[A]
+        What the asset did before the batch: works, settles, rests (``observations.WORKS`` …).
+    asset, at, works : int64[n], int64[n], int8[n]
+        Of each observation: its asset, the reading that completed it, what the asset did.
     """
 
     findings: Records
     judged_at: Int64
-    rested: Int64
+    worked: Int64
     asset: Int64
     at: Int64
-    rests: Int8
+    works: Int8
 
 
 def run(
@@ -157,9 +158,9 @@ def flush(
         return last
     return Produced(
         np.concatenate([earlier.findings, last.findings]),
-        np.minimum(earlier.judged_at, last.judged_at), earlier.rested,
+        np.minimum(earlier.judged_at, last.judged_at), earlier.worked,
         *(np.concatenate([getattr(earlier, name), getattr(last, name)])
-          for name in ("asset", "at", "rests")))
+          for name in ("asset", "at", "works")))
 
 
 @dataclass(slots=True, eq=False)
@@ -359,16 +360,17 @@ def without_counters(roles: Roles, table: Int64, rows: RowBatch) -> RowBatch:
     return RowBatch(rows.asset, rows.time_ns, np.where(counts, np.nan, rows.x), rows.closed_at)
 
 
-def producing(produced: Produced | None, rows: RowBatch) -> Bool | None:
-    """bool[m]: rows that closed while their asset produced; None = all of them did.
+def works(produced: Produced | None, rows: RowBatch) -> Int8 | None:
+    """int8[m]: what its asset did when each row closed; None = all of them simply worked.
 
     Only what a machine does while it produces is learned and judged: at rest it is another one.
+    While it starts up it is followed, and nothing is told.
     """
-    if produced is None or not (produced.rests.any() or produced.rested.any()):
+    if produced is None or not (produced.works.any() or produced.worked.any()):
         return None
-    found = np.empty(len(rows), np.bool_)
-    observations.judgeable(
-        produced.rested.copy(), produced.asset, produced.at, produced.rests, rows.asset,
+    found = np.empty(len(rows), np.int8)
+    observations.at_rows(
+        produced.worked.copy(), produced.asset, produced.at, produced.works, rows.asset,
         rows.closed_at, found)
     return found
 
@@ -387,12 +389,12 @@ def _settle(
 ) -> Produced:
     own = state["production"]
     judged_at = np.where(own["asset_shop"]["judged"] == 1, -1, observations.NO_PART)
-    rested = own["asset_shop"]["rests"].copy()
+    worked = own["asset_shop"]["works"].copy()
     n = asset.size
-    rests = np.zeros(n, np.int8)
+    works = np.zeros(n, np.int8)
     if n == 0:
         return Produced(
-            np.zeros(0, inefficiency.FINDING), judged_at, rested, asset, closed_at, rests)
+            np.zeros(0, inefficiency.FINDING), judged_at, worked, asset, closed_at, works)
     said = np.ascontiguousarray(x[:, ROLE["state"]])
     canonical = states.canonical(state_table(config), said)
     if roles.guesses:
@@ -405,7 +407,7 @@ def _settle(
     if config.line:
         states.split_waiting(own["asset_waiting"], roles.previous, roles.following, asset, time_ns,
                              parts, rejects, canonical)
-    observations.working(own["asset_shop"], asset, time_ns, canonical, rests)
+    observations.working(own["asset_shop"], asset, time_ns, canonical, works)
     observed = ledger.Observations(asset, time_ns, canonical, product, parts, rejects, energy)
     settled = ledger.run(config.ledger, state["ledger"], plan.planned, observed)
     accounts.add(state["accounts"], plan, settled.segments,
@@ -428,7 +430,7 @@ def _settle(
             canonical)
         findings = _with_moves(findings, moved, inefficiency.BOTTLENECK_SHARE * share)
     findings["row"] = closed_at[findings["row"]]
-    return Produced(findings, judged_at, rested, asset, closed_at, rests)
+    return Produced(findings, judged_at, worked, asset, closed_at, works)
 
 
 def _guess(

@@ -351,15 +351,35 @@ def test_a_machine_at_rest_is_not_judged_and_not_learned_from() -> None:
     assert not [alert for alert in outcome.alerts if alert.kind not in production.LOSS_KINDS]
 
 
-def test_a_start_up_is_given_as_long_as_the_rest_took() -> None:
-    count = 1000
-    resting = (np.arange(count) >= 400) & (np.arange(count) < 460)  # ten minutes
+def test_a_start_up_is_followed_and_nothing_told_for_as_long_as_the_rest_took() -> None:
+    count = 1400
+    resting = (np.arange(count) >= 900) & (np.arange(count) < 960)  # ten minutes
+    since = np.maximum(np.arange(count) - 960.0, 0.0)  # back to usual within some minutes
+    cold = 8.0 * np.exp(-since / 12.0) * (np.arange(count) >= 960)
     table = np.full((count, 5), np.nan)
     table[:, 0] = np.where(resting, 2.0, 6.0)
     table[:, 1] = np.cumsum(~resting)
-    table[:, 4] = 50.0 + np.random.default_rng(3).normal(size=count)
+    table[:, 4] = 50.0 - cold + np.random.default_rng(3).normal(size=count)
     registry = Registry()
     monitor = Monitor(CONFIG, registry)
     outcome = monitor.process(batch(registry, {"press": (np.arange(count) * 10.0, table)}))
     silent = np.flatnonzero(np.isnan(outcome.scores.score) & (np.arange(count) > 300))
-    assert silent.tolist() == list(range(400, 520))
+    assert silent.tolist() == list(range(900, 961))  # the row at which it begins is still rest
+    odd = [alert for alert in outcome.alerts if alert.kind not in production.LOSS_KINDS]
+    assert not odd
+
+
+def test_a_sensor_that_fails_while_its_machine_rests_is_told() -> None:
+    count = 1600
+    resting = np.arange(count) >= 900
+    rng = np.random.default_rng(5)
+    table = np.full((count, 5), np.nan)
+    table[:, 0] = np.where(resting, 2.0, 6.0)
+    table[:, 1] = np.cumsum(~resting)
+    table[:, 3] = np.cumsum(rng.uniform(0.01, 0.02, count))  # others still say something
+    table[:, 4] = np.where(np.arange(count) < 1000, 50.0 + rng.normal(size=count), np.nan)
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    outcome = monitor.process(batch(registry, {"press": (np.arange(count) * 10.0, table)}))
+    told = [a for a in outcome.alerts if a.kind == "sensor_fault" and a.state == "firing"]
+    assert [a.contributions[0].sensor for a in told] == ["temperature"]
