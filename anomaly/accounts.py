@@ -1,8 +1,9 @@
 """Accounts: sums of what the ledger booked, live: in all, by shift and by product.
 
 A segment is added to the account of every shift that it reaches into, cut at the shift's edges to
-the nanosecond, and to its product's. The latest shifts are kept; where the calendar knows none, a
-shift is a day in UTC. Nothing is booked here and nothing named.
+the nanosecond, to those of the orders in the same way, and to its product's. The latest shifts and
+orders are kept; where the calendar knows none, a shift is a day in UTC. Nothing is booked here and
+nothing named.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from anomaly import ledger
 from anomaly.batches import Float64, Int64
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
 #: Shifts kept per asset: a week of three, and the one under way.
 SHIFTS = 22
+#: Orders kept per asset.
+ORDERS = 8
 
 _HEADINGS = len(ledger.HEADINGS)
 _DAY_NS = 86_400 * 10**9
+_NEVER_ENDS = 1 << 62
 
 State = dict[str, npt.NDArray[Any]]
 Records = npt.NDArray[np.void]
@@ -51,6 +55,9 @@ class Plan:
         Time without production by asset.
     start_ns, end_ns : int64[s]
         Shifts, ascending and disjoint; empty = days.
+    shift_offsets : int64[A + 1]
+        Asset a's shifts are ``start_ns[shift_offsets[a]:shift_offsets[a + 1]]``; empty = all
+        assets have all of them.
     stop_offsets : int64[A + 1]
         Asset a's planned stops are ``stop_ns[stop_offsets[a]:stop_offsets[a + 1]]``, ascending.
     stop_ns : int64[k]
@@ -62,6 +69,11 @@ class Plan:
     end_ns: Int64
     stop_offsets: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     stop_ns: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    shift_offsets: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def shifts(self) -> tuple[Int64, Int64, Int64]:
+        """As the kernels take them."""
+        return self.shift_offsets, self.start_ns, self.end_ns
 
     def seconds_to_stop(self, asset: int, now_ns: int) -> float:
         """Until the asset's next planned stop; NaN where none is planned."""
@@ -81,12 +93,17 @@ def no_plan() -> Plan:
 def of_asset(plan: Plan, asset: int) -> Plan:
     """The plan of one asset alone, as asset 0."""
     offsets, starts, ends = plan.planned.columns()
+    first, last = 0, plan.start_ns.size
+    if plan.shift_offsets.size:
+        first, last = (int(plan.shift_offsets[min(a, plan.shift_offsets.size - 1)])
+                       for a in (asset, asset + 1))
+    shift_start, shift_end = plan.start_ns[first:last], plan.end_ns[first:last]
     if asset + 1 >= offsets.size:
-        return Plan(ledger.no_plan(), plan.start_ns, plan.end_ns)
+        return Plan(ledger.no_plan(), shift_start, shift_end)
     own = slice(int(offsets[asset]), int(offsets[asset + 1]))
     count = own.stop - own.start
     planned = ledger.Planned(np.array([0, count], np.int64), starts[own], ends[own])
-    return Plan(planned, plan.start_ns, plan.end_ns)
+    return Plan(planned, shift_start, shift_end)
 
 
 def allocate(products: int, assets: int) -> State:
@@ -95,6 +112,8 @@ def allocate(products: int, assets: int) -> State:
         "asset_total": np.zeros(assets, _ACCOUNT),
         "asset_shift": np.zeros((assets, SHIFTS), _ACCOUNT),
         "asset_product": np.zeros((assets, products), _ACCOUNT),
+        "asset_order": np.zeros((assets, ORDERS), _ACCOUNT),
+        "asset_number": np.zeros((assets, ORDERS)),
     }
 
 
@@ -103,9 +122,18 @@ def add(
     product: Int64, settled: ledger.Booked,
 ) -> None:
     """Add segments, and what n observations counted."""
-    add_segments(*state.values(), plan.start_ns, plan.end_ns, segments)
-    add_counts(*state.values(), plan.start_ns, plan.end_ns, asset, time_ns, product,
+    add_segments(*_sums(state), *plan.shifts(), segments)
+    add_counts(*_sums(state), *plan.shifts(), asset, time_ns, product,
                settled.parts, settled.rejects)
+
+
+def add_all(state: State, plan: Plan, segments: Records) -> None:
+    """Add segments alone."""
+    add_segments(*_sums(state), *plan.shifts(), segments)
+
+
+def _sums(state: State) -> tuple[Records, ...]:
+    return tuple(state[f"asset_{of}"] for of in ("total", "shift", "product", "order"))
 
 
 def account(entry: Record) -> ledger.Account:
@@ -116,11 +144,37 @@ def account(entry: Record) -> ledger.Account:
 
 
 @kernel
-def add_segments(
-    asset_total: Records, asset_shift: Records, asset_product: Records, shift_start: Int64,
-    shift_end: Int64, segments: Records,
+def begin_orders(
+    asset_order: Records, asset_number: Float64, asset: Int64, time_ns: Int64, said: Float64
 ) -> None:
-    """Every segment whole to its asset and product, in pieces to the shifts."""
+    """Note where orders begin, before the time after it is added; NaN = as before.
+
+    The latest are kept. An order that comes back is another one.
+    """
+    for i in range(asset.size):
+        if np.isnan(said[i]):
+            continue
+        own, number, t = asset_order[asset[i]], asset_number[asset[i]], time_ns[i]
+        latest = oldest = 0
+        for k in range(own.size):
+            if own[k]["start_ns"] > own[latest]["start_ns"]:
+                latest = k
+            if own[k]["start_ns"] < own[oldest]["start_ns"]:
+                oldest = k
+        if own[latest]["start_ns"] != 0:
+            if number[latest] == said[i] or t <= own[latest]["start_ns"]:
+                continue
+            own[latest]["end_ns"] = t
+        _open(own[oldest], t, _NEVER_ENDS)
+        number[oldest] = said[i]
+
+
+@kernel
+def add_segments(
+    asset_total: Records, asset_shift: Records, asset_product: Records, asset_order: Records,
+    offsets: Int64, start_ns: Int64, end_ns: Int64, segments: Records,
+) -> None:
+    """Every segment whole to its asset and product, in pieces to the shifts and orders."""
     for i in range(segments.size):
         row = segments[i]
         a, p, h = row["asset"], row["product"], row["heading"]
@@ -128,6 +182,12 @@ def add_segments(
         nominal = row["nominal_ns"]
         _add(asset_total[a], h, start, end, start, end, row["energy"], nominal)
         _add(asset_product[a, p], h, start, end, start, end, row["energy"], nominal)
+        for k in range(asset_order.shape[1]):
+            order = asset_order[a, k]
+            first, last = max(start, order["start_ns"]), min(end, order["end_ns"])
+            if order["start_ns"] != 0 and first < last:
+                _add(order, h, first, last, start, end, row["energy"], nominal)
+        shift_start, shift_end = _own_shifts(offsets, start_ns, end_ns, a)
         at = start
         while at < end:
             first, last = _shift_at(shift_start, shift_end, at)
@@ -140,16 +200,22 @@ def add_segments(
 
 @kernel
 def add_counts(
-    asset_total: Records, asset_shift: Records, asset_product: Records, shift_start: Int64,
-    shift_end: Int64, asset: Int64, time_ns: Int64, product: Int64, parts: Float64,
-    rejects: Float64,
+    asset_total: Records, asset_shift: Records, asset_product: Records, asset_order: Records,
+    offsets: Int64, start_ns: Int64, end_ns: Int64, asset: Int64, time_ns: Int64, product: Int64,
+    parts: Float64, rejects: Float64,
 ) -> None:
     """Parts and rejects to the shift in which they were counted; a count at its end is its own."""
     for i in range(asset.size):
         if parts[i] == 0.0 and rejects[i] == 0.0:
             continue
         a = asset[i]
+        shift_start, shift_end = _own_shifts(offsets, start_ns, end_ns, a)
         first, last = _shift_at(shift_start, shift_end, time_ns[i] - 1)
+        for k in range(asset_order.shape[1]):
+            order = asset_order[a, k]
+            if order["start_ns"] != 0 and order["start_ns"] < time_ns[i] <= order["end_ns"]:
+                order["parts"] += parts[i]
+                order["rejects"] += rejects[i]
         entry = _find(asset_shift[a], first, last)
         asset_total[a]["parts"] += parts[i]
         asset_total[a]["rejects"] += rejects[i]
@@ -176,6 +242,16 @@ def _add(
     entry["energy"][heading] += energy * (length / (whole_end - whole_start))
     if heading not in (ledger.AT_RATE, ledger.PLANNED, ledger.NO_DATA) and nominal > 0:
         entry["lost_parts"][heading] += length / nominal
+
+
+@kernel
+def _own_shifts(offsets: Int64, start: Int64, end: Int64, a: int) -> tuple[Int64, Int64]:
+    """The asset's shifts; all of them where they are nobody's own."""
+    if offsets.size == 0:
+        return start, end
+    first = offsets[min(a, offsets.size - 1)]
+    last = offsets[min(a + 1, offsets.size - 1)]
+    return start[first:last], end[first:last]
 
 
 @kernel
@@ -208,9 +284,15 @@ def _find(entries: Records, start: int, end: int) -> int:
     entry = entries[oldest]
     if entry["end_ns"] != 0 and start < entry["start_ns"]:
         return -1
+    _open(entry, start, end)
+    return oldest
+
+
+@kernel
+def _open(entry: Record, start: int, end: int) -> None:
+    """An account of [start, end) with nothing in it."""
     entry["used"], entry["start_ns"], entry["end_ns"] = 1, start, end
     entry["parts"] = entry["rejects"] = 0.0
     for h in range(_HEADINGS):
         entry["booked_ns"][h] = 0
         entry["lost_parts"][h] = entry["energy"][h] = 0.0
-    return oldest

@@ -58,6 +58,7 @@ CHART = np.dtype([
     ("wanders", np.int64),  # 1 = the reference follows, slowly
     ("batch", np.int64),  # of the open batch mean: cycles and total
     ("batch_total", np.float64),
+    ("recent", np.float64),  # level of late, beside ``usual``: the trend; nothing is judged by it
 ])
 
 
@@ -95,6 +96,13 @@ def follow(
             chart["excursions"] += 1.0
             chart["excess"] += min(chart["peak"], limit) - _LOW
     return float(actual)
+
+
+@kernel
+def recall(chart: Record, value: float, weight: float) -> None:
+    """Let the level of late follow one more value; NaN says nothing."""
+    if chart["known"] == 1 and not np.isnan(value):
+        chart["recent"] += weight * (value - chart["recent"])
 
 
 @kernel
@@ -223,6 +231,7 @@ def freeze_mean(
     _weigh(chart, shift)
     chart["known"] = 1
     steps = np.minimum(np.abs(held[1:] - held[:-1]), 2.0 * _CLIP * scale)
+    chart["recent"] = centre
     chart["usual_restless"] = max((steps * steps).mean(), 2.0 * (floor * centre) ** 2)
     chart["restless"], chart["latest"] = chart["usual_restless"], values[values.size - 1]
     _learn_excursions(chart, values)
@@ -235,6 +244,7 @@ def freeze_share(chart: Record, events: float, cycles: float, factor: float) -> 
         return
     chart["known"] = 1
     _set_share(chart, events, cycles, factor)
+    chart["recent"] = chart["usual"]
 
 
 @kernel

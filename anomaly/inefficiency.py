@@ -27,7 +27,7 @@ from anomaly.batches import Float64
 from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
 
-VERSION = 2
+VERSION = 3
 
 #: The kinds of loss; the index is the code. ``rate_after_changeover`` is a slow cycle that began
 #: with a changeover; ``bottleneck`` is not judged here but by the module of that name.
@@ -40,6 +40,9 @@ SLOW_CYCLE, MICRO_STOPS, ENERGY, REJECTS, IDLE_ENERGY, AFTER_CHANGEOVER, BOTTLEN
 #: Energy per part is judged in means of so many rows, from so many means on: it follows the hall's
 #: and the machine's temperature up and down within hours, and what is looked for takes days.
 ENERGY_ROWS, ENERGY_BATCHES = 25, 20
+
+#: What one more cycle, mean energy or time at rest counts in the level of late.
+_RECENT, _RECENT_STILL = np.array([0.02, 0.02, 0.25, 0.02]), 0.1
 
 _KINDS = 4  # charts per product; idle energy is the asset's
 #: Parts of the budget: the most to what is hardest to see and met most often.
@@ -167,6 +170,21 @@ def allocate(config: Config, assets: int) -> State:
     }
 
 
+def trend(state: State, asset: int, product: int) -> list[tuple[str, float, float]]:
+    """Kind, usual level and level of late of every chart of the asset whose reference stands.
+
+    ``product``: its number, where a tag tells it, else −1. The levels are those of the findings.
+    """
+    own = state["asset_row"][asset]
+    p = int(own["place"]) if product < 0 else product
+    found = []
+    if p < state["asset_chart"].shape[1]:
+        found = [(KINDS[k], float(chart["usual"]), float(chart["recent"]))
+                 for k, chart in enumerate(state["asset_chart"][asset, p]) if chart["known"]]
+    return found + [(KINDS[IDLE_ENERGY], float(chart["usual"]), float(chart["recent"]))
+                    for chart in state["asset_idle"][asset] if chart["known"]]
+
+
 def run(
     config: Config, state: State, budget_per_week: float, cycles: Records, idle: Records
 ) -> Records:
@@ -222,8 +240,7 @@ def judge(
         if not seconds > 0.0 or (own["known"] == 1 and t <= own["last_ns"]):
             continue
         if own["restart"] == 1:
-            m = _start_anew(
-                own, asset_product[a], asset_chart[a], asset_idle[a], row, out, m)
+            m = _start_anew(own, asset_product[a], asset_chart[a], asset_idle[a], row, out, m)
         rested = own["known"] == 1 and t - own["last_ns"] > rest_ns + seconds * row["made"] * 1e9
         if rested or seconds * 1e9 > rest_ns + 2e9 * own["usual_seconds"]:
             own["settling"] = settle_cycles
@@ -257,14 +274,15 @@ def judge(
         value[MICRO_STOPS] = 1.0 if stopped else 0.0
         value[ENERGY] = np.nan
         if not stopped and row["energy"] > 0.0:
-            value[ENERGY] = _energy(kind, own_charts[ENERGY], asset_energy[a, p], row["energy"],
-                                    shift)
+            value[ENERGY] = _energy(
+                kind, own_charts[ENERGY], asset_energy[a, p], row["energy"], shift)
         value[REJECTS] = min(max(row["rejects"], 0.0), 1e6)
         week = _WEEK_SECONDS / budget / kind["span"]  # rows per finding
         for k in range(_KINDS):
             before = own_charts[k]["firing"]
             trials, factor = (row["made"], reject_factor) if k == REJECTS else (1.0, stop_factor)
             rows = week / ENERGY_ROWS if k == ENERGY else week
+            charts.recall(own_charts[k], value[k] / trials, _RECENT[k])
             actual = charts.follow(
                 own_charts[k], value[k], trials, t, rows / _SHARES[k], shift, factor)
             if own_charts[k]["firing"] != before:
@@ -352,6 +370,7 @@ def judge_idle(
                 chart["seen"] = weekly
             continue
         before = chart["firing"]
+        charts.recall(chart, row["power"], _RECENT_STILL)
         per_limit = 2.0 * chart["seen"] / budget / _SHARES[IDLE_ENERGY]
         actual = charts.follow(chart, row["power"], 1.0, t, per_limit, shift, 2.0)
         if chart["firing"] != before:

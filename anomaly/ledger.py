@@ -23,6 +23,7 @@ No calendar format, no names, no file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ __all__ = [
     "AT_RATE", "BLOCKED", "CHANGEOVER", "DEFINITIONS", "HEADINGS", "LOSSES", "MICRO_STOP",
     "NO_DATA", "PLANNED", "SEGMENT", "SLOW", "STARVED", "STOP", "VERSION", "Account", "Booked",
     "Config", "Loss", "Observations", "Planned", "Prices", "account", "allocate", "cut", "flush",
-    "grow", "no_plan", "run", "set_nominal",
+    "grow", "no_plan", "run", "set_nominal", "summed",
 ]
 
 VERSION = 2
@@ -230,6 +231,15 @@ class Prices:
     per_kilowatt_hour: float = 0.0
     """Of energy drawn while nothing was made at rate."""
 
+    def __post_init__(self) -> None:
+        if not min(self.per_hour, self.per_part, self.per_kilowatt_hour) >= 0.0:
+            raise ConfigError("per_hour, per_part, per_kilowatt_hour: must not be below 0")
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any."""
+        return max(self.per_hour, self.per_part, self.per_kilowatt_hour) > 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -335,6 +345,15 @@ def account(
     np.add.at(lost, segments["heading"], length / nominal)
     lost[[AT_RATE, PLANNED, NO_DATA]] = 0.0
     return Account(booked, lost, energy, parts, rejects)
+
+
+def summed(accounts: Sequence[Account]) -> Account:
+    """One account of several: nothing is booked twice where they are of different times."""
+    return Account(
+        np.sum([one.booked_ns for one in accounts], axis=0),
+        np.sum([one.lost_parts for one in accounts], axis=0),
+        np.sum([one.energy for one in accounts], axis=0),
+        sum(one.parts for one in accounts), sum(one.rejects for one in accounts))
 
 
 def cut(segments: Records, edges_ns: Int64) -> Records:

@@ -26,14 +26,15 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "energy": ("energy_kilowatt_hours", "energy_kwh", "energy_total_kwh"),
     "power": ("power_kilowatts", "power_kw", "active_power_kw", "power"),
     "cycle": ("cycle_seconds", "cycle_time_seconds"),
-    "product": ("product", "product_id", "recipe", "order"),
+    "product": ("product", "product_id", "recipe"),
     "shape": ("position", "axis_position", "ram_position", "slide_position", "stroke",
               "current", "motor_current", "spindle_current", "current_amperes"),
     "speed": ("speed", "spindle_speed", "motor_speed", "line_speed", "speed_rpm", "rpm"),
+    "order": ("order", "order_id", "order_number", "job", "work_order"),
 }
 
 (_STATE, _PARTS, _PULSE, _PER_ROW, _REJECTS, _ENERGY, _POWER, _CYCLE, _PRODUCT, _SHAPE,
- _SPEED) = range(len(ROLES))
+ _SPEED, _ORDER) = range(len(ROLES))
 _DOUBTED, _RESTARTED = -1, 1  # what ``quality`` says of a reading's time
 _NEVER = -(1 << 62)
 NO_PART = 1 << 62

@@ -265,6 +265,13 @@ class Statement:
         A shorter stop was booked as a micro-stop.
     read_from : tuple of str
         What is read from a signal's shape or level, as sentences.
+    orders : tuple of (number, start_ns, Account)
+        The latest orders, oldest first; empty where no sensor tells them.
+    trend : tuple of (kind, usual, of late)
+        Levels of what is judged (``LOSS_KINDS``, units as in its findings), of the product made
+        now: frozen reference and running mean over some fifty cycles.
+    prices : Prices
+        For ``Account.losses``.
     """
 
     total: ledger.Account
@@ -273,6 +280,15 @@ class Statement:
     cycle_seconds: float
     micro_stop_seconds: float
     read_from: tuple[str, ...]
+    orders: tuple[tuple[float, int, ledger.Account], ...]
+    trend: tuple[tuple[str, float, float], ...]
+    prices: ledger.Prices
+
+    @property
+    def earlier(self) -> ledger.Account | None:
+        """The kept shifts before the present one, summed: what the present is compared with."""
+        past = [account for _, _, account in self.shifts[:-1]]
+        return ledger.summed(past) if past else None
 
 
 def statement(
@@ -289,9 +305,7 @@ def statement(
     book = {name: array[asset : asset + 1].copy() for name, array in state["ledger"].items()}
     sums = {name: array[asset : asset + 1].copy() for name, array in state["accounts"].items()}
     own = accounts.of_asset(plan, asset)
-    accounts.add_segments(
-        *sums.values(), own.start_ns, own.end_ns,
-        ledger.flush(config.ledger, book, own.planned))
+    accounts.add_all(sums, own, ledger.flush(config.ledger, book, own.planned))
     nominal = book["asset_nominal"][0] / 1e9
     known, values = int(shops["products"][asset]), state["production"]["asset_product"][asset]
     kept = sums["asset_shift"][0][sums["asset_shift"][0]["end_ns"] != 0]
@@ -303,7 +317,13 @@ def statement(
         tuple((float(values[p]) if p < known else np.nan, float(nominal[p]) or np.nan,
                accounts.account(one))
               for p, one in enumerate(sums["asset_product"][0]) if one["used"]),
-        float(nominal[making]) or np.nan, config.ledger.micro_stop_seconds, tuple(read_from))
+        float(nominal[making]) or np.nan, config.ledger.micro_stop_seconds, tuple(read_from),
+        tuple((float(sums["asset_number"][0, k]), int(sums["asset_order"][0, k]["start_ns"]),
+               accounts.account(sums["asset_order"][0, k]))
+              for k in np.argsort(sums["asset_order"][0]["start_ns"])
+              if sums["asset_order"][0, k]["start_ns"] != 0),
+        tuple(inefficiency.trend(state["inefficiency"], asset, making if known else -1)),
+        config.prices)
 
 
 def sayings(
@@ -410,6 +430,9 @@ def _settle(
     observations.working(own["asset_shop"], asset, time_ns, canonical, works)
     observed = ledger.Observations(asset, time_ns, canonical, product, parts, rejects, energy)
     settled = ledger.run(config.ledger, state["ledger"], plan.planned, observed)
+    accounts.begin_orders(
+        state["accounts"]["asset_order"], state["accounts"]["asset_number"], asset, time_ns,
+        np.ascontiguousarray(x[:, ROLE["order"]]))
     accounts.add(state["accounts"], plan, settled.segments,
                  asset, time_ns, product, settled)
     cycle = np.zeros(n, inefficiency.CYCLE)

@@ -21,7 +21,7 @@ from anomaly.errors import ConfigError
 ROLE = {name: index for index, name in enumerate(observations.ROLES)}
 #: Sensors that only count, or name a state: judged as production, never as a level. State 15 is not
 #: two and a half times state 6.
-COUNTERS = ("state", "parts", "pulse", "parts_per_row", "rejects", "energy", "product")
+COUNTERS = ("state", "parts", "pulse", "parts_per_row", "rejects", "energy", "product", "order")
 #: What a setting says that forbids what would be found without it.
 NONE = "none"
 
@@ -58,11 +58,15 @@ class Config:
     speed_sensor: str = ""
     """Speed, from which idle and running are guessed where no state and no power are told."""
     product_sensor: str = ""
-    """Number of the product, recipe or order: each has references of its own."""
+    """Number of the product or recipe: each has references of its own."""
+    order_sensor: str = ""
+    """Number of the order: what is lost is told for each of the latest ones too."""
     line: tuple[str, ...] = ()
     """Assets in the order of the parts: tells starved from blocked, and who is waited for."""
     budget_share: float = 0.4
     """Part of the alert budget that goes to inefficiencies, for an asset whose cycles are told."""
+    prices: ledger.Prices = field_of(default_factory=ledger.Prices)
+    """What losses cost; none given = nothing is told in money."""
     ledger: ledger.Config = field_of(default_factory=ledger.Config)
     inefficiency: inefficiency.Config = field_of(default_factory=inefficiency.Config)
 
@@ -82,6 +86,7 @@ class Config:
             "parts_per_row": self.parts_per_row_sensor, "rejects": self.rejects_sensor,
             "energy": self.energy_sensor, "power": self.power_sensor, "cycle": self.cycle_sensor,
             "product": self.product_sensor, "speed": self.speed_sensor,
+            "order": self.order_sensor,
             "shape": "" if self.shape_sensor == NONE else self.shape_sensor,
         }
 

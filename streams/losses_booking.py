@@ -32,7 +32,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "energy": ("energy_kilowatt_hours", "energy_kwh", "energy_total_kwh"),
     "power": ("power_kilowatts", "power_kw", "active_power_kw", "power"),
     "cycle": ("cycle_seconds", "cycle_time_seconds", "cycle_time"),
-    "product": ("product", "product_id", "recipe", "order"),
+    "product": ("product", "product_id", "recipe"),
 }
 _ROLE = {name: index for index, name in enumerate(ROLES)}
 _ROWS_LIMIT = 50_000_000

@@ -32,12 +32,35 @@ class TakesLosses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShiftLosses:
-    """What an asset has lost in one shift; ``oee`` is 0..1, NaN where it cannot be told."""
+    """What an asset has lost in one shift.
+
+    Attributes
+    ----------
+    seconds : dict
+        By heading of the ledger.
+    oee : float
+        0..1, NaN where it cannot be told.
+    money : dict
+        By heading, rejects among them; empty where no price is given.
+    money_total : dict
+        The same since the beginning of the state.
+    earlier_oee : float
+        Of the kept shifts before, NaN where there is none.
+    trend : tuple of (kind, usual, of late)
+        See ``production.Statement``.
+    read_from : tuple of str
+        What is read from a signal's shape or level, as sentences.
+    """
 
     start_ns: int
     end_ns: int
     seconds: dict[str, float]
     oee: float
+    money: dict[str, float] = field(default_factory=dict)
+    money_total: dict[str, float] = field(default_factory=dict)
+    earlier_oee: float = float("nan")
+    trend: tuple[tuple[str, float, float], ...] = ()
+    read_from: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -61,10 +84,21 @@ class LossesFeed:
                 name = monitor.registry.assets[a]
                 self.taker.take_losses(name, lost_seconds(told.total))
                 for start_ns, end_ns, account in told.shifts[-1:]:
+                    earlier = told.earlier
                     self.taker.take_shift(name, ShiftLosses(
-                        start_ns, end_ns, lost_seconds(account), account.oee))
+                        start_ns, end_ns, lost_seconds(account), account.oee,
+                        lost_money(account, told.prices), lost_money(told.total, told.prices),
+                        float("nan") if earlier is None else earlier.oee, told.trend,
+                        told.read_from))
 
 
 def lost_seconds(account: ledger.Account) -> dict[str, float]:
     """Seconds under every heading that is a loss, by the heading's name."""
     return {ledger.HEADINGS[h]: int(account.booked_ns[h]) / 1e9 for h in ledger.LOSSES}
+
+
+def lost_money(account: ledger.Account, prices: ledger.Prices) -> dict[str, float]:
+    """What was lost, in money, by the heading's name; empty where no price is given."""
+    if not prices.given:
+        return {}
+    return {loss.heading: loss.money for loss in account.losses(prices)}

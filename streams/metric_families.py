@@ -20,6 +20,7 @@ from anomaly.batches import Alert, Float64
 from streams.alarm_performance import AlarmNumbers, source_of
 from streams.asset_board import SensorView
 from streams.exposition import family
+from streams.losses_feed import ShiftLosses
 
 #: Upper ends of the stage histograms: from a small batch to a restore.
 STAGE_BOUNDS_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -137,6 +138,32 @@ def loss_families(
         "andon_loss_seconds_total", "counter", "Time lost, by heading of the ledger.",
         [({"asset": asset, "heading": heading}, seconds)
          for (asset, heading), seconds in losses.items() if asset in told])
+
+
+def shift_families(
+    shifts: Mapping[str, ShiftLosses], limit: int, left: dict[str, int]
+) -> Iterator[bytes]:
+    """How the present shift stands, what was lost in money, and levels against the reference."""
+    told = dict(list(shifts.items())[:limit])
+    left["loss"] = max(left.get("loss", 0), len(shifts) - len(told))
+    yield family(
+        "andon_shift_oee_ratio", "gauge",
+        "OEE of the present shift, and of the kept shifts before it.",
+        [({"asset": asset, "shift": which}, value) for asset, shift in told.items()
+         for which, value in (("present", shift.oee), ("earlier", shift.earlier_oee))
+         if value == value])
+    yield family(
+        "andon_loss_money_total", "counter",
+        "What was lost, in money, by heading of the ledger; only where prices are given.",
+        [({"asset": asset, "heading": heading}, money) for asset, shift in told.items()
+         for heading, money in shift.money_total.items()])
+    yield family(
+        "andon_reference_ratio", "gauge",
+        "Level of late over the frozen reference: cycle time, energy per part, short stops, "
+        "rejects, power at rest; 1 is as usual.",
+        [({"asset": asset, "kind": kind}, recent / usual) for asset, shift in told.items()
+         for kind, usual, recent in dict((one[0], one) for one in shift.trend).values()
+         if usual > 0.0])
 
 
 def alarm_families(numbers: AlarmNumbers) -> Iterator[bytes]:

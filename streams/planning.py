@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly import accounts
-from anomaly.batches import ReadingBatch
+from anomaly.batches import Int64, ReadingBatch
 from anomaly.monitor import Monitor
 from streams import calendars
 from streams.calendar_settings import CalendarSettings
@@ -62,25 +62,34 @@ class Planning:
 def plan(calendar: Calendar, assets: list[str]) -> accounts.Plan:
     """A calendar in the engine's terms.
 
-    Shifts are one sequence for all assets: where two overlap, the earlier ends with the later's
-    beginning.
+    An asset's shifts are those that concern it, one sequence: where two overlap, the earlier ends
+    with the later's beginning.
     """
     shifts = calendar.shifts()
-    start = np.array([shift.start_ns for shift in shifts], np.int64)
-    end = np.array([shift.end_ns for shift in shifts], np.int64)
-    fresh = np.ones(start.size, np.bool_)
-    fresh[1:] = start[1:] > start[:-1]
-    start, end = start[fresh], end[fresh]
-    if start.size:
-        end[:-1] = np.minimum(end[:-1], start[1:])
+    every = [_sequence([shift for shift in shifts if shift.concerns(asset)]) for asset in assets]
+    ends_at = np.cumsum([0, *(len(own) for own in every)])
+    table = np.concatenate([np.zeros((0, 2), np.int64), *every])
+    if not any(shift.assets for shift in shifts):  # everybody's, kept once
+        table, ends_at = _sequence(shifts), np.zeros(0, np.int64)
     offsets, begins = [0], []
     for asset in assets:
         begins += sorted(
             stop.start_ns for stop in calendar.intervals if _is_stop(stop, asset))
         offsets.append(len(begins))
     return accounts.Plan(
-        calendar.planned(assets), start, end,
-        np.array(offsets, np.int64), np.array(begins, np.int64))
+        calendar.planned(assets), np.ascontiguousarray(table[:, 0]),
+        np.ascontiguousarray(table[:, 1]), np.array(offsets, np.int64),
+        np.array(begins, np.int64), ends_at.astype(np.int64))
+
+
+def _sequence(shifts: list[Interval]) -> Int64:
+    """Begin and end int64[s, 2] of shifts in order of time, disjoint."""
+    table = np.array([(shift.start_ns, shift.end_ns) for shift in shifts], np.int64).reshape(-1, 2)
+    fresh = np.ones(len(table), np.bool_)
+    fresh[1:] = table[1:, 0] > table[:-1, 0]
+    table = table[fresh]
+    table[:-1, 1] = np.minimum(table[:-1, 1], table[1:, 0])
+    return table
 
 
 def _is_stop(interval: Interval, asset: str) -> bool:

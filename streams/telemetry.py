@@ -255,11 +255,13 @@ class Telemetry:
                         for p, lane in self._board.lanes.items()}
             alerts, numbers = self._sorted_open(), self._alarms.numbers()
             fired, losses = dict(self._fired), dict(self._losses)
+            shifts = dict(self._shifts)
             stages = {name: counts.copy() for name, counts in self._stages.items()}
             service = self._service
         limits, left = self.settings, {"view": self._views_left_out}
         yield from self._asset_families(slots, names, left)
         yield from families.loss_families(losses, limits.asset_limit, left)
+        yield from families.shift_families(shifts, limits.asset_limit, left)
         yield from families.alert_families(alerts, limits.alert_limit, left)
         yield from families.sensor_families(views, limits.sensor_limit, left)
         yield families.by_label("andon_sensors", "Sensors by how far they can be trusted.",

@@ -11,11 +11,12 @@ from anomaly.config import parse
 from anomaly.ledger import HEADINGS
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
+from streams import calendars
 from streams import settings as settings_module
 from streams.calendar_settings import CalendarSettings
 from streams.errors import SettingsError
 from streams.losses_feed import LossesFeed, ShiftLosses
-from streams.planning import Planning
+from streams.planning import Planning, plan
 from streams.report.collector import ReportCollector
 from streams.report.page import page
 from tests.test_production import batch, cut, shift
@@ -69,6 +70,19 @@ def test_planned_time_is_booked_as_such_live_however_the_stream_is_cut(
         pieces = run(planned, edges)
         for name, array in whole.state()["accounts"].items():
             assert array.tobytes() == pieces.state()["accounts"][name].tobytes()
+
+
+def test_a_shift_that_names_its_machines_is_theirs_alone(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    shift_of = '[[shift]]\nname = "{}"\nstart = "{}"\nend = "{}"\nassets = {}\n'
+    path.write_text(shift_of.format("early", "06:00", "14:00", '["press"]')
+                    + shift_of.format("day", "08:00", "16:00", "[]"))
+    day = 1_700_006_400 * 10**9  # 2023-11-15 00:00 UTC, a Wednesday
+    found = plan(calendars.read(path, day, day + 86_400 * 10**9), ["press", "saw"])
+    hours = [[(int(t) - day) / 3.6e12 for t in column] for column in (
+        found.start_ns, found.end_ns)]
+    assert found.shift_offsets.tolist() == [0, 2, 3]
+    assert hours == [[6.0, 8.0, 8.0], [8.0, 16.0, 16.0]]
 
 
 def test_the_next_planned_stop_is_known(planned: CalendarSettings) -> None:

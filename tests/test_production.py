@@ -59,7 +59,8 @@ def batch(
         time_ns.append(np.repeat(START + np.round(times * 1e9).astype(np.int64), rows.shape[1]))
         value.append(rows.ravel())
     order = np.argsort(np.concatenate(time_ns), kind="stable")
-    closes = np.tile(np.arange(len(SENSORS)) == len(SENSORS) - 1, order.size // len(SENSORS))
+    width = len(sensors)
+    closes = np.tile(np.arange(width) == width - 1, order.size // width)
     every = [np.concatenate(column)[order] for column in (asset, sensor, time_ns, value)]
     return reading_batch(*every, closes)
 
@@ -383,3 +384,49 @@ def test_a_sensor_that_fails_while_its_machine_rests_is_told() -> None:
     outcome = monitor.process(batch(registry, {"press": (np.arange(count) * 10.0, table)}))
     told = [a for a in outcome.alerts if a.kind == "sensor_fault" and a.state == "firing"]
     assert [a.contributions[0].sensor for a in told] == ["temperature"]
+
+
+def test_orders_prices_and_the_trend_are_in_the_statement() -> None:
+    times, rows = shift(4, 700, 1.03, 400)
+    half = np.where(np.arange(len(times)) < len(times) // 2, 71.0, 72.0)
+    table = np.column_stack([rows, half])
+    names = (*SENSORS[:-1], "temperature", "order")
+    registry = Registry()
+    monitor = Monitor(parse({
+        "budget": "1/week", "warm_up_rows": 200, "detectors": ["level"],
+        "losses": {"prices": {"per_hour": 60.0, "per_part": 2.0}}}), registry)
+    readings = batch(registry, {"press": (times, table)}, names)
+    for part in cut(readings, [len(readings) // 3]):
+        monitor.process(part)
+    told = monitor.statement(0)
+    assert told is not None
+    assert [(number, account.wall_seconds > 0.0) for number, _, account in told.orders] == [
+        (71.0, True), (72.0, True)]
+    booked = sum(int(account.booked_ns.sum()) for _, _, account in told.orders)
+    assert booked == int(told.total.booked_ns.sum())
+    assert sum(account.parts for _, _, account in told.orders) == told.total.parts
+    levels = {kind: recent / usual for kind, usual, recent in told.trend}
+    assert levels["slow_cycle"] == pytest.approx(1.03, abs=0.006)
+    money = {loss.heading: loss.money for loss in told.total.losses(told.prices)}
+    assert money["slow"] == pytest.approx(int(told.total.booked_ns[ledger.SLOW]) / 6e10)
+    assert money["rejects"] == pytest.approx(2.0 * told.total.rejects)
+    with pytest.raises(ConfigError, match="per_hour"):
+        parse({"losses": {"prices": {"per_hour": -1.0}}})
+
+
+def test_each_asset_has_its_own_shifts() -> None:
+    hour = 3600 * SECOND
+    registry = Registry()
+    monitor = Monitor(CONFIG, registry)
+    begin = START // hour * hour
+    monitor.shop.plan = accounts.Plan(
+        ledger.no_plan(), np.array([begin, begin + 6 * hour, begin]),
+        np.array([begin + 6 * hour, begin + 12 * hour, begin + 12 * hour]),
+        shift_offsets=np.array([0, 2, 3]))
+    monitor.process(batch(registry, {"press": shift(1, 400), "saw": shift(2, 400)}))
+    for a, expected in ((0, [begin, begin + 6 * hour]), (1, [begin])):
+        told = monitor.statement(a)
+        assert told is not None
+        assert [start for start, _, _ in told.shifts] == expected
+        assert sum(int(account.booked_ns.sum()) for _, _, account in told.shifts) == int(
+            told.total.booked_ns.sum())

@@ -30,7 +30,7 @@ def test_accounts_by_shift(seed: int) -> None:
         ledger.no_plan(), np.array([s for s, _ in shifts], np.int64),
         np.array([e for _, e in shifts], np.int64))
     state = accounts.allocate(1, 1)
-    accounts.add_segments(*state.values(), plan.start_ns, plan.end_ns, segments)
+    accounts.add_all(state, plan, segments)
     expected = naive_accounts.by_shift(
         [(int(s["start_ns"]), int(s["end_ns"]), int(s["heading"])) for s in segments], shifts)
     kept = [one for one in state["asset_shift"][0] if one["end_ns"]]

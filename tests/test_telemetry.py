@@ -15,6 +15,7 @@ from anomaly.batches import reading_batch
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import exposition, telemetry
+from streams.losses_feed import ShiftLosses
 from streams.metrics_settings import MetricsSettings
 from streams.telemetry import Telemetry
 from tests import telemetry_stream
@@ -227,6 +228,20 @@ def test_stages_make_histograms_and_losses_counters() -> None:
     assert found['andon_loss_seconds_total{asset="saw",heading="micro_stop"}'] == 12.5
 
 
+def test_a_shift_gives_its_oee_its_money_and_the_trend() -> None:
+    told = telemetry_stream.telemetry()
+    told.take_shift("saw", ShiftLosses(
+        0, 10**9, {"slow": 60.0}, 0.8, {"slow": 2.0}, {"slow": 50.0}, 0.9,
+        (("slow_cycle", 76.0, 77.52),)))
+    told.take_shift("mill", ShiftLosses(0, 10**9, {"slow": 60.0}, float("nan")))
+    found = seen(told)
+    assert found['andon_shift_oee_ratio{asset="saw",shift="present"}'] == 0.8
+    assert found['andon_shift_oee_ratio{asset="saw",shift="earlier"}'] == 0.9
+    assert found['andon_loss_money_total{asset="saw",heading="slow"}'] == 50.0
+    assert found['andon_reference_ratio{asset="saw",kind="slow_cycle"}'] == pytest.approx(1.02)
+    assert not any('asset="mill"' in name for name in found if "shift_oee" in name)
+
+
 @needs_programs("promtool")
 def test_promtool_finds_nothing_to_say_against_the_names() -> None:
     told, line = telemetry_stream.telemetry(), Line()
@@ -234,6 +249,8 @@ def test_promtool_finds_nothing_to_say_against_the_names() -> None:
     line.step(told, 40, lift=30.0)
     told.spent("batch", 0.1)
     told.take_losses("saw", {"stop": 3.0})
+    told.take_shift("saw", ShiftLosses(
+        0, 10**9, {"slow": 60.0}, 0.8, {}, {"slow": 50.0}, 0.9, (("slow_cycle", 76.0, 77.5),)))
     done = subprocess.run(["promtool", "check", "metrics"], input=told.render(),
                           capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, (done.stdout + done.stderr).decode()

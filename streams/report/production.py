@@ -17,6 +17,9 @@ WORDS = {
     "changeover": ("changeover", "#8e6bb0"), "planned": ("planned", "#b9b9b9"),
     "no_data": ("no data", "#e4e4e4"), "rejects": ("rejects", "#7a4a2b"),
 }
+#: Levels told against their reference; short stops and rejects are too few for a percentage.
+_LEVELS = {"slow_cycle": "cycle time", "energy_per_part": "energy per part",
+           "idle_energy": "power at rest"}
 _MACHINES_LIMIT, _SHIFTS_LIMIT, _TOP = 60, 14, 3
 _WIDTH, _HEIGHT = 600, 14
 
@@ -55,13 +58,28 @@ def _machine(name: str, told: Statement) -> str:
     worst = "; ".join(
         f"{WORDS[loss.heading][0]} {loss.seconds / 60.0:,.1f} min"
         + (f" ({loss.parts:,.0f} parts)" if loss.parts == loss.parts and loss.parts >= 1 else "")
-        for loss in total.losses()[:_TOP])
+        + (f", {loss.money:,.0f} in money" if loss.money >= 0.5 else "")
+        for loss in total.losses(told.prices)[:_TOP])
     cells = "".join(
         f"<td>{_share(value)}</td>"
         for value in (total.oee, total.availability, total.performance, total.quality))
+    worst += _against_reference(told)
     read = "".join(f'<br><span class="note">{escape(text)}</span>' for text in told.read_from)
     return (f'<tr><td class="name"><bdi>{escape(short(name))}</bdi></td><td>{bars}{read}</td>'
             f"{cells}<td>{escape(worst) or 'none'}</td></tr>")
+
+
+def _against_reference(told: Statement) -> str:
+    """What is off its reference of late by a percent or more, in words."""
+    off = [f"{_LEVELS[kind]} {100.0 * (recent / usual - 1.0):+.1f} %"
+           for kind, usual, recent in told.trend
+           if kind in _LEVELS and usual > 0.0 and abs(recent / usual - 1.0) >= 0.01]
+    earlier = told.earlier
+    now = told.shifts[-1][2].oee if told.shifts else float("nan")
+    if earlier is not None and now == now and earlier.oee == earlier.oee:
+        off.append(
+            f"OEE of the latest shift {percent(now)}, of those before {percent(earlier.oee)}")
+    return f". Against the reference: {', '.join(off)}" if off else ""
 
 
 def _bar(account: ledger.Account, height: int) -> str:
