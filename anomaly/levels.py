@@ -25,6 +25,7 @@ MEANS, TRIED = 960, (240, 480, 960)
 LEAST = 0.5
 _MEAN_NS = 60 * 10**9
 _WIDEN, _WIDEST_NS = 4, 3600 * 10**9
+_BELOW = 0.05  # of running: an idle power or speed may be a little below nought, not more
 _SHORT = 3.0  # a level that usually lasts fewer means is a part of the cycle
 
 Records = npt.NDArray[np.void]
@@ -98,7 +99,7 @@ def guess(own: Record, means: Float64) -> None:
     kept = means[: own["filled"]]
     levels = states.guess_levels(kept)
     own["confidence"] = levels.confidence
-    if levels.confidence >= LEAST:
+    if levels.confidence >= LEAST and levels.idle >= -_BELOW * levels.running:
         above = kept > levels.threshold
         edges = np.flatnonzero(np.diff(above.astype(np.int8)))
         length = int(own["mean_ns"]) or _MEAN_NS

@@ -95,8 +95,7 @@ class Monitor:
         self._configs = [config.detector_config(name) for name in config.detectors]
         self._voice = announce.Voice(
             registry, tuple(bound.kind for bound in self._detectors), config.language,
-            config.budget_per_week,
-        )
+            config.budget_per_week)
         self._role = np.array([calibration.ROLES.index(b.role) for b in self._detectors], np.int64)
         self._watchers = Watchers(*(  # the first detector of each role, −1 = none
             int(np.append(np.flatnonzero(self._role == role), -1)[0])
@@ -124,8 +123,7 @@ class Monitor:
         self._make_room()
         rows, reason, ordered = intake.run(
             self.config, self._state, self.registry.table, self._roles,
-            self._sensors.low, self._sensors.high, readings,
-        )
+            self._sensors.low, self._sensors.high, readings)
         self._rejected += np.bincount(reason, minlength=self._rejected.size)
         return self._judge(
             rows, reason, self.shop.run(self._state, self.registry.table, ordered))
@@ -354,8 +352,7 @@ class Monitor:
             made += self._warm(windows.taken(rows, warm), number[warm], judged, place[warm])
             rows, number, place = windows.taken(rows, ready), number[ready], place[ready]
         x, slot, left = regimes.run(
-            self.config.regimes, self._state["regimes"], self.registry.table, rows.asset, rows.x
-        )
+            self.config.regimes, self._state["regimes"], self.registry.table, rows.asset, rows.x)
         again = np.unique(rows.asset[left])
         if again.size:
             stay = np.flatnonzero(~left)
@@ -376,8 +373,8 @@ class Monitor:
         """Rows of assets whose reference does not stand yet: keep them, freeze where full."""
         state = self._state["reference"]
         table = self.registry.table
-        reference.keep(state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns,
-                       rows.x, number)
+        reference.keep(
+            state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns, rows.x, number)
         score, _ = self._detect(rows)
         self._watchers.follow(self._state, rows.asset, score)
         judged.detector_score[place] = score
@@ -416,8 +413,7 @@ class Monitor:
         if self._sensors.least.size:
             reference.heed(
                 state["tag"], self._sensors.least, self._sensors.way, self.registry.table,
-                rows.asset, rows.x, total, interval_s, period_s, beside_s,
-            )
+                rows.asset, rows.x, total, interval_s, period_s, beside_s)
         judged.detector_score[place] = score
         judged.score[place] = self._score(rows, number, score, level)
         told_s = np.fmax(period_s, beside_s)
@@ -441,16 +437,14 @@ class Monitor:
         for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
             run_step(
                 bound, config, self._state[room.key(bound)], self.registry.table, rows.asset,
-                rows.x, learn, score[j], evidence[j],
-            )
+                rows.x, learn, score[j], evidence[j])
         return np.ascontiguousarray(score.T), evidence
 
     def _score(self, rows: RowBatch, number: Int64, score: Float64, level: Float64) -> Float64:
         fused = np.empty(len(rows))
         calibration.tell_score(
             *self._state["news"].values(), self._state["calibration"]["asset_member"],
-            self._role, rows.asset, score, level, number.astype(np.float64), fused,
-        )
+            self._role, rows.asset, score, level, number.astype(np.float64), fused)
         return fused
 
     def _walk(

@@ -417,6 +417,8 @@ def _settle(
             np.zeros(0, inefficiency.FINDING), judged_at, worked, asset, closed_at, works)
     said = np.ascontiguousarray(x[:, ROLE["state"]])
     canonical = states.canonical(state_table(config), said)
+    # Only a tag's word keeps a row from being judged: a guess would hide a fault that looks so.
+    observations.working(own["asset_shop"], asset, time_ns, canonical, works)
     if roles.guesses:
         canonical = _guess(state, roles, asset, time_ns, x, canonical)
     product, parts, energy = np.empty(n, np.int64), np.empty(n), np.empty(n)
@@ -427,7 +429,6 @@ def _settle(
     if config.line:
         states.split_waiting(own["asset_waiting"], roles.previous, roles.following, asset, time_ns,
                              parts, rejects, canonical)
-    observations.working(own["asset_shop"], asset, time_ns, canonical, works)
     observed = ledger.Observations(asset, time_ns, canonical, product, parts, rejects, energy)
     settled = ledger.run(config.ledger, state["ledger"], plan.planned, observed)
     accounts.begin_orders(

@@ -220,6 +220,11 @@ def test_nothing_is_guessed_from_one_level(kind: str) -> None:
     assert (found == states.UNCHANGED).all()
 
 
+def test_what_goes_below_nought_is_no_power() -> None:
+    _, state = guessed(minutes(1, 8000, 0.3) - 5.0)
+    assert state["asset_row"][0]["known"] == 0
+
+
 def test_a_level_that_is_a_part_of_the_cycle_is_none() -> None:
     """Two minutes of work and one of waiting, over and over: the machine runs all the time."""
     rng = np.random.default_rng(4)
