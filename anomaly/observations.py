@@ -40,7 +40,7 @@ _NEVER = -(1 << 62)
 NO_PART = 1 << 62
 _IDLE_NS = 300 * 10**9  # time at rest that is told at once, be it one stop or many short waits
 _REST_NS = 300 * 10**9  # a shorter stop needs no start-up
-_SETTLE_NS = 7200 * 10**9
+_SETTLE, _SETTLE_NS = 3, 7200 * 10**9  # a start-up, against the rest before it; at most
 _HOLD_NS = 600 * 10**9  # a power holds so long at most
 
 #: What an asset does, as far as judging it goes.
@@ -300,8 +300,9 @@ def working(
     """Where the asset does not produce (RESTS), starts up (SETTLES) or simply works (WORKS).
 
     What a meter says is the mean since the row before, so the first row of a run is still rest.
-    After a rest that was no short stop the machine starts up, cold: it is given as long to settle
-    as it rested, up to two hours (large motors take 40 minutes to come within two thirds).
+    After a rest that was no short stop the machine starts up, cold: it is given three times as long
+    to settle as it rested, up to two hours. What cooled by half in a break is then within a
+    twentieth (large motors take 40 minutes to come within two thirds).
     """
     for i in range(asset.size):
         shop, t = asset_shop[asset[i]], time_ns[i]
@@ -313,7 +314,7 @@ def working(
         elif before == 1 and shop["rested"] == 0:
             length = t - shop["rest_ns"]
             if length >= _REST_NS:
-                shop["settled_ns"] = max(shop["settled_ns"], t + min(length, _SETTLE_NS))
+                shop["settled_ns"] = max(shop["settled_ns"], t + min(_SETTLE * length, _SETTLE_NS))
         shop["works"] = WORKS
         if before == 1 or shop["rested"] == 1:
             shop["works"] = RESTS

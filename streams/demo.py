@@ -45,12 +45,13 @@ from streams.simulation.injections import failure_seconds
 from streams.sinks import AlertFile, AlertPrinter, ReportSink, Sink
 from streams.times import iso
 
-#: The night shift is there to learn from; the early shift is judged from its first half hour on.
-NIGHT_SECONDS = 8 * 3_600.0
-LEARNING_SECONDS = NIGHT_SECONDS + 1_800.0
+#: The day before is there to learn from, for a night does not tell how warm a hall gets by day; the
+#: early shift is judged from its first half hour on.
+DAY_SECONDS = 24 * 3_600.0
+LEARNING_SECONDS = DAY_SECONDS + 1_800.0
 #: Between rows; the line's slowest machine needs 30 s for a part.
 ROW_SECONDS = 5.0
-#: False alarms accepted per machine. A rarity of once a week cannot be told from one night of
+#: False alarms accepted per machine. A rarity of once a week cannot be told from one day of
 #: learning; once a day can.
 BUDGET = "1/day"
 #: Simulated time handed over at once; alerts are printed at least this often.
@@ -107,7 +108,7 @@ class SimulatedSource:
         self._rows += chunk.time_ns.size
         self._clock.time_ns = int(chunk.time_ns.max())
         judged = self._clock.time_ns >= self._config.start_time_ns + LEARNING_SECONDS * 1e9
-        if self._pace is not None and judged:  # the night is not waited for
+        if self._pace is not None and judged:  # the day before is not waited for
             self._pace(self._clock.time_ns)
         return {0: chunk}
 
@@ -181,12 +182,12 @@ def demo(
         raise UsageError(f"--seed {seed}: must be 0 or more")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: this is a file; name a directory")
-    config, injections = with_night_before(*demo_recording(seed))
+    config, injections = with_day_before(*demo_recording(seed))
     names = [station.name for station in config.stations]
     judged_from = config.start_time_ns + round(LEARNING_SECONDS * 1e9)
     stdout.write(
         f"A simulated line of {len(names)} stations: {', '.join(names)}.\n"
-        f"The engine learns what is usual from the night shift, until {_clock_time(judged_from)}; "
+        f"The engine learns what is usual from the day before, until {_clock_time(judged_from)}; "
         "then it judges the early shift,\nin which troubles begin that it knows nothing of. The "
         f"alert budget: {BUDGET.replace('/', ' a ')} and machine.\n\n"
     )
@@ -198,7 +199,7 @@ def demo(
     )
     failures = _failures(config, injections)
     collector = ReportCollector(
-        registry, monitor.config.budget_per_week, failures, "A simulated line, two shifts"
+        registry, monitor.config.budget_per_week, failures, "A simulated line, a day and a shift"
     )
     clock = SimulatedClock(config.start_time_ns)
     system_clock = SystemClock()
@@ -263,31 +264,33 @@ def _conclude(
     stdout.write("\n".join(lines).replace("\u00a0", " ") + "\n")
 
 
-def with_night_before(
+def with_day_before(
     config: LineConfig, injections: Sequence[Injection]
 ) -> tuple[LineConfig, tuple[Injection, ...]]:
-    """The demo's shift with a healthy night shift in front: product change and cleaning included.
+    """The demo's shift with a healthy day in front: product change and cleaning included.
 
     A line that never saw a break, a product change or a restart cannot know that they are usual.
     """
     runs, stops = config.product_runs, config.planned_stops
-    night = Shift(22.0, 30.0, tuple(range(7)), breaks=((25.0, 900.0),))
+    end_of_shift = ProductRun(8.0 * 3_600.0, 0)  # the late shift makes the first product
+    every_day = tuple(range(7))
     longer = dataclasses.replace(
         config,
         columns=COLUMNS,
         row_interval_seconds=ROW_SECONDS,
-        start_time_ns=config.start_time_ns - round(NIGHT_SECONDS * 1e9),
-        duration_seconds=config.duration_seconds + NIGHT_SECONDS,
-        shifts=(*config.shifts, night),
-        product_runs=(*runs, ProductRun(NIGHT_SECONDS, 0), *map(_later, runs)),
+        start_time_ns=config.start_time_ns - round(DAY_SECONDS * 1e9),
+        duration_seconds=config.duration_seconds + DAY_SECONDS,
+        shifts=(*config.shifts, Shift(14.0, 22.0, every_day, breaks=((17.0, 900.0),)),
+                Shift(22.0, 30.0, every_day, breaks=((25.0, 900.0),))),
+        product_runs=(*runs, end_of_shift, *map(_later, runs)),
         planned_stops=(*stops, *map(_later, stops)),
     )
     return longer, tuple(map(_later, injections))
 
 
 def _later(one: _Dated) -> _Dated:
-    """The same, a night later."""
-    return dataclasses.replace(one, start_seconds=one.start_seconds + NIGHT_SECONDS)
+    """The same, a day later."""
+    return dataclasses.replace(one, start_seconds=one.start_seconds + DAY_SECONDS)
 
 
 def _failures(config: LineConfig, injections: Sequence[Injection]) -> list[Failure]:

@@ -22,7 +22,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
-from streams.demo import BUDGET, COLUMNS, with_night_before
+from streams.demo import BUDGET, COLUMNS, with_day_before
 from streams.errors import EXIT_FINDING, EXIT_OK, UsageError
 from streams.live import quiet_libraries
 from streams.simulate import demo_recording, simulate
@@ -90,7 +90,7 @@ def _send(bootstrap: str, name: str, seed: int) -> int:
 
 
 def _rows(seed: int) -> Iterator[tuple[str, dict[str, object]]]:
-    config, injections = with_night_before(*demo_recording(seed))
+    config, injections = with_day_before(*demo_recording(seed))
     names = [station.name for station in config.stations]
     for chunk in simulate(config, injections):
         used = [i for i, column in enumerate(chunk.columns) if column in COLUMNS]
