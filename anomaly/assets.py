@@ -32,6 +32,9 @@ _WORDS = BLOCK_BYTES // 8
 #: Bytes of images that are gathered at a time; bounds the scratch memory, whatever the state.
 GATHER_BYTES = 16 << 20
 
+#: The same on the way back: small enough for the processor's cache.
+PUT_BACK_BYTES = 4 << 20
+
 #: Form of the bytes that :meth:`Tracker.changes` gives.
 FORMAT = 1
 
@@ -134,7 +137,7 @@ def restore(
         image = _image(monitor, parts, a, tags, texts)
         group.append((a, tags, image))
         size += image.nbytes
-        if size >= GATHER_BYTES:
+        if size >= PUT_BACK_BYTES:
             _put_back(monitor, parts, group, tracker)
             group, size = [], 0
     if group:

@@ -65,7 +65,7 @@ class Found:
 
     name: str
     serial: int
-    texts: list[bytes]
+    texts: list[bytes | memoryview]
     sensors: list[list[str]]
     sizes: list[int]
     slots: int = 0
@@ -106,7 +106,7 @@ def pieces_of(text: bytes) -> list[bytes]:
 
 def chains_of(latest: dict[bytes, bytes]) -> dict[int, Found]:
     """Per asset index the valid chain: the latest base and the changes that follow it closely."""
-    pieces: dict[str, dict[int, dict[int, tuple[int, int, int, bytes]]]] = {}
+    pieces: dict[str, dict[int, dict[int, tuple[int, int, int, memoryview]]]] = {}
     for key, value in latest.items():
         if not key.startswith(ASSET):
             continue
@@ -119,7 +119,7 @@ def chains_of(latest: dict[bytes, bytes]) -> dict[int, Found]:
         if (slot, chunk) != (int(slot_text), int(chunk_text)):
             raise StateError(f"the record of asset {name!r} contradicts its key")
         pieces.setdefault(name, {}).setdefault(slot, {})[chunk] = (
-            serial, chunks, index, value[_HEAD.size:])
+            serial, chunks, index, memoryview(value)[_HEAD.size:])
     found: dict[int, Found] = {}
     unpack = zstandard.ZstdDecompressor()
     for name, slots in pieces.items():
@@ -135,7 +135,7 @@ def chains_of(latest: dict[bytes, bytes]) -> dict[int, Found]:
             parts = [chunks[c] for c in range(chunks[0][1]) if c in chunks]
             if len(parts) != chunks[0][1] or any(p[0] != parts[0][0] for p in parts):
                 raise StateError(f"the record of asset {name!r} lacks a chunk")
-            text = b"".join(p[3] for p in parts)
+            text = parts[0][3] if len(parts) == 1 else b"".join(p[3] for p in parts)
             chain.sensors.append(_sensors(unpack, text, name))
             chain.texts.append(text)
             chain.sizes.append(len(text))
@@ -149,7 +149,7 @@ def _damaged(name: str, error: Exception) -> StateError:
     return StateError(f"the record of asset {name!r} is damaged: {error}")
 
 
-def _sensors(unpack: zstandard.ZstdDecompressor, text: bytes, name: str) -> list[str]:
+def _sensors(unpack: zstandard.ZstdDecompressor, text: bytes | memoryview, name: str) -> list[str]:
     """The names at the beginning of a record: the image behind them is not unpacked for them."""
     size = 1024
     while True:

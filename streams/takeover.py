@@ -6,10 +6,15 @@ a partition is taken over and what becomes of it is the worker's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from kafka.errors import KafkaError
+
 from streams import kafka_state
+from streams.errors import StreamsError
 from streams.kafka_sink import transactional_prefix
 from streams.kafka_source import KafkaSource, TopicError
 from streams.lane import Lane, decoder_of
@@ -21,13 +26,47 @@ from streams.totals import Totals
 _GOLDEN = 0.6180339887498949
 
 
+#: The newest records of a partition's state topic, by key.
+Latest = dict[bytes, bytes]
+
+
+def state(partition: int, settings: Settings, options: Mapping[str, Any]) -> Latest:
+    """A partition's state as it was committed last; see ``kafka_state.read``."""
+    kafka = settings.kafka
+    return kafka_state.read(
+        dict(options), kafka.state_topic_name, partition, transactional_prefix(kafka.group))
+
+
+def states(
+    partitions: Sequence[int], settings: Settings, options: Mapping[str, Any]
+) -> Iterator[tuple[int, Latest | None]]:
+    """The states of partitions that became ours, each read while the one before is worked on.
+
+    None = it could not be read now. Not for partitions that may become another's and ours again
+    meanwhile: what is read ahead is the state of this assignment.
+    """
+    if len(partitions) < 2:
+        yield from ((partition, None) for partition in partitions)
+        return
+    with ThreadPoolExecutor(1, "state") as pool:
+        ahead = [pool.submit(state, partitions[0], settings, options)]
+        for k, partition in enumerate(partitions):
+            found: list[Latest | None] = [None]
+            with contextlib.suppress(KafkaError, OSError, StreamsError):
+                found = [ahead.pop().result()]  # let go of: it keeps what it has read
+            ahead = [pool.submit(state, p, settings, options) for p in partitions[k + 1:k + 2]]
+            yield partition, found.pop()
+
+
 def lane(
-    partition: int, settings: Settings, options: Mapping[str, Any], source: KafkaSource,
-    schemas: SchemaReader | None, now: float, totals: Totals, say: Callable[[str], None],
+    partition: int, latest: Latest | None, settings: Settings, options: Mapping[str, Any],
+    source: KafkaSource, schemas: SchemaReader | None, now: float, totals: Totals,
+    say: Callable[[str], None],
 ) -> Lane:
     """A partition as it was committed last; the source is not moved yet.
 
-    ``now`` is the worker's clock. Until ``Lane.silent_until`` the lane repeats what was said.
+    ``latest`` is its state (which is used up), None = to be read now; ``now`` is the worker's
+    clock. Until ``Lane.silent_until`` the lane repeats what was said.
 
     Raises
     ------
@@ -35,9 +74,10 @@ def lane(
         State or topics that cannot be used.
     """
     kafka = settings.kafka
-    latest = kafka_state.read(
-        dict(options), kafka.state_topic_name, partition, transactional_prefix(kafka.group))
+    if not latest:  # read now, or again: what was read ahead is used once
+        latest = state(partition, settings, options)
     found = kafka_state.restored(latest, settings.monitor, kafka.asset_limit, kafka.tag_limit)
+    latest.clear()
     first, end = source.ends(partition)
     checkpoint = found.checkpoint
     until = found.position if found.position is not None else source.committed(partition)

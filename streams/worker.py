@@ -352,8 +352,7 @@ class Worker:
                 self._paused.discard(partition)
                 self._resting.pop(partition, None)
             if change.kind == "assigned":
-                for partition in change.partitions:
-                    self._restore(partition)
+                self._restore_each(change.partitions)
             elif change.partitions:
                 self.say(f"partitions {_listed(change.partitions)} {change.kind}")
         return changed
@@ -368,32 +367,41 @@ class Worker:
     def _restore_all(self) -> None:
         held = sorted(self.lanes)
         self._let_go(held)
-        for partition in held:
-            self._restore(partition)
+        self._restore_each(held)
 
-    def _restore(self, partition: int) -> None:
+    def _restore_each(self, partitions: Sequence[int]) -> None:
+        self._prepare_topics(partitions)
+        for partition, latest in takeover.states(partitions, self.settings, self.options):
+            self._restore(partition, latest)
+
+    def _restore(self, partition: int, latest: takeover.Latest | None = None) -> None:
         """Take a partition over: its state, its position, and the input in between."""
         if self.wishes.stop or partition not in self.source.assignment():
             return
         self.status.move(f"restoring partition {partition}", ready=False)
         lane = patiently(
-            lambda: self._lane(partition), self.say, lambda: self.wishes.stop,
+            lambda: self._lane(partition, latest), self.say, lambda: self.wishes.stop,
             f"partition {partition}")
         if self.source.seek(partition, lane.position):
             self.lanes[partition] = lane
             self._show(lane)
 
-    def _lane(self, partition: int) -> Lane:
+    def _prepare_topics(self, partitions: Sequence[int]) -> None:
+        """Have the topics of partitions that were not there before."""
+        if max(partitions, default=-1) < self._state_partitions:
+            return
+        known, self._state_partitions = self._state_partitions, patiently(
+            lambda: prepare_topics(self.options, self.settings.kafka), self.say,
+            lambda: self.wishes.stop, "topics")
+        if known:  # the topics grew under us, and a producer learns of that late
+            self._open_transactions()
+
+    def _lane(self, partition: int, latest: takeover.Latest | None = None) -> Lane:
         started = time.perf_counter()
-        if partition >= self._state_partitions:
-            known, self._state_partitions = (
-                self._state_partitions, prepare_topics(self.options, self.settings.kafka))
-            if known:  # the topics grew under us, and a producer learns of that late
-                self._open_transactions()
         if self._schemas is None:
             self._schemas = schema_reader(self.settings)
         lane = takeover.lane(
-            partition, self.settings, self.options, self.source, self._schemas,
+            partition, latest, self.settings, self.options, self.source, self._schemas,
             self.clock.seconds(), self.totals, self.say)
         self._isolation.prepare(lane)
         self.totals.restores += 1
