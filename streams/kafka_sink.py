@@ -129,7 +129,8 @@ class Transactions:
             producer.commit_transaction()
         except _FENCED as error:
             raise FencedError(
-                f"{self.transactional_id} was fenced: another worker holds its partitions"
+                f"{self.transactional_id} was fenced: another worker holds its partitions, or was "
+                "started with our name (kafka.worker)"
             ) from error
         except (KafkaError, AssertionError) as error:  # the latter: a partition not known yet
             self._abort()
@@ -221,6 +222,12 @@ def score_messages(outcome: Outcome, registry: Registry, topic: str) -> list[Mes
         })
         made.append(Message(topic, asset.encode(), body))
     return made
+
+
+def replaced(worker: str) -> str:
+    """What a worker says whose name another one has taken."""
+    return (f"another worker was started with our name, {worker!r} (kafka.worker): it has taken "
+            "over what we held, and we stop. Give every worker a name of its own")
 
 
 def transactional_id(group: str, worker: str) -> str:

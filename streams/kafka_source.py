@@ -9,6 +9,7 @@ down at the start is waited for with growing, jittered pauses.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import socket
@@ -37,6 +38,8 @@ from streams.kafka_settings import KafkaSettings
 
 #: How soon new partitions of the input are noticed.
 METADATA_MS = 15_000
+#: A named member without heartbeats for so long is no member any more: joining is quicker.
+SILENT_SECONDS = 1.0
 #: Pauses between tries of a start: from the first to the last, each jittered by half.
 RETRY_SECONDS = (0.5, 30.0)
 
@@ -114,6 +117,7 @@ class KafkaSource:
             **options,
         )
 
+        self._silent_since = math.inf
         self._is_fast = wire.install(self._consumer, say, reads_alike)
 
     def subscribe(self) -> None:
@@ -210,6 +214,20 @@ class KafkaSource:
         """
         found = self._consumer.group_metadata()
         return found if found.generation_id >= 0 and found.member_id else None
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another member has joined under our own name (``kafka.worker``).
+
+        kafka-python 3.0.12 then stops its heartbeats, says so in its log, and goes on fetching.
+        """
+        coordinator = self._consumer._coordinator
+        silent = not getattr(coordinator, "_heartbeat_enabled", True) and coordinator.stable()
+        if not silent or not self._kafka.worker:
+            self._silent_since = math.inf
+            return False
+        self._silent_since = min(self._silent_since, time.monotonic())
+        return time.monotonic() - self._silent_since > SILENT_SECONDS
 
     def lag(self, partition: int, position: int) -> int | None:
         """Messages not handled yet, as of the last fetch; None = not known."""

@@ -27,8 +27,10 @@ from streams.health import Status
 from streams.isolation import Isolation
 from streams.kafka_sink import (
     AbortedError,
+    FencedError,
     Message,
     Transactions,
+    replaced,
     transactional_id,
 )
 from streams.kafka_source import KafkaSource, TopicError, patiently, prepare_topics
@@ -152,6 +154,8 @@ class Worker:
     def _stay_member(self) -> bool:
         """Whether we are in the group; a client that does not get back in is replaced."""
         now = self.clock.seconds()
+        if self.source.is_replaced:
+            raise FencedError(replaced(self.settings.kafka.worker))
         if self.source.membership() is not None:
             self._member_at = now
             return True
