@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed            # prints the table, writes benchmarks/results/speed.json
     python -m benchmarks.speed --fast     # a tenth of the rows, prints only
+    python -m benchmarks.speed --table    # the README's table from the results that are there
 
 Every figure is the median of several runs in a process of its own that may use one core. Two
 clocks are shown: CPU seconds of the process (what the work costs) and wall seconds (what a user
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -28,13 +28,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import speed_kafka
+from benchmarks import speed_kafka, speed_replay, speed_table
 
 RUNS = 5
 PEERS = ("numpy", "numba", "pyarrow", "kafka-python", "msgspec", "river", "stumpy",
          "confluent-kafka")
 GROUPS = ("start", "replay", "engine", "detectors", "vibration", "kafka")
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.json"
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 Figure = dict[str, Any]
 
@@ -45,11 +46,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="a tenth of the rows; prints only")
     parser.add_argument("--only", action="append", choices=GROUPS, metavar="GROUP",
                         help=f"only these, the others as they stand: {', '.join(GROUPS)}")
+    parser.add_argument("--table", action="store_true", help="only print the README's table")
+    parser.add_argument("--write", action="store_true", help="with --table: put it into the README")
     options = parser.parse_args(arguments)
+    if options.table:
+        results = json.loads(RESULTS.read_text())
+        print(speed_table.table(results), end="")
+        if options.write:
+            speed_table.put(README, results)
+        return 0
     share = 10 if options.fast else 1
     makers: dict[str, Callable[[], list[Figure]]] = {
         "start": start_figures,
-        "replay": lambda: replay_figures(200_000 // share),
+        "replay": lambda: speed_replay.replay_figures(share, _figure),
         "engine": lambda: [engine_figure(share)],
         "detectors": lambda: detector_figures(20_000 // share),
         "vibration": lambda: [vibration_figure(320 // share)],
@@ -58,49 +67,18 @@ def main(arguments: list[str] | None = None) -> int:
     fresh = [f for group in options.only or GROUPS for f in makers[group]()]
     kept = json.loads(RESULTS.read_text())["figures"] if options.only and RESULTS.exists() else []
     known = {f["id"] for f in fresh}
-    figures = [f for f in kept if f["id"] not in known] + fresh
+    figures = speed_table.ordered([f for f in kept if f["id"] not in known] + fresh)
     about = {
         "machine": platform.machine(),
         "processor": _processor(),
         "python": platform.python_version(),
         "versions": {n: metadata.version(n) for n in PEERS if _installed(n)},
     }
-    print(f"{about['processor']}, Python {about['python']}, "
-          + ", ".join(f"{k} {v}" for k, v in about["versions"].items()))
-    print("| id | what | figure | unit | beside it |\n|---|---|---|---|---|")
-    for figure in fresh:
-        print(f"| {figure['id']} | {figure['what']} | {figure['value']:,.3g} | {figure['unit']} | "
-              f"{figure['note']} |")
+    print(speed_table.table({"about": about, "figures": fresh}), end="")
     if not options.fast:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps({"about": about, "figures": figures}, indent=1) + "\n")
     return 0
-
-
-def replay_figures(rows: int) -> list[Figure]:
-    """The whole ``andon replay`` of one machine with ten sensors, report and scores included.
-
-    The rate is over the rows beyond a short run's: start-up, which does not grow, is shown apart.
-    """
-    figures = []
-    with tempfile.TemporaryDirectory() as folder:
-        for kind in ("parquet", "csv"):
-            short, long = (
-                _write_recording(Path(folder), kind, count) for count in (rows // 10, rows)
-            )
-            _replay(short, folder)  # compiles
-            pairs = [(_replay(short, folder), _replay(long, folder)) for _ in range(RUNS)]
-            readings = (rows - rows // 10) * 10
-            cpu = statistics.median(b[0] - a[0] for a, b in pairs)
-            wall = statistics.median(b[1] - a[1] for a, b in pairs)
-            start = statistics.median(a[1] for a, _ in pairs)
-            figures.append(_figure(
-                f"S-REPLAY-{kind.upper()}", f"replay from {kind}, everything on, one core",
-                readings / cpu, "readings/s",
-                f"{readings / wall:,.0f}/s of wall time; {start:.1f} s for the first "
-                f"{rows // 10:,} rows, start-up included",
-            ))
-    return figures
 
 
 def engine_figure(share: int) -> Figure:
@@ -133,7 +111,7 @@ def engine_figure(share: int) -> Figure:
         began = time.process_time()
         monitor.process(batch)
         taken.append((time.process_time() - began) / len(batch))
-    return _figure("S-ENGINE", "engine on the canonical plant, per reading",
+    return _figure("S-ENGINE", "engine on the canonical plant, everything on, per reading",
                    statistics.median(taken) * 1e9, "ns", f"{assets} machines, one batch a second")
 
 
@@ -146,7 +124,7 @@ def detector_figures(rows: int) -> list[Figure]:
     figures = []
     rng = np.random.default_rng(2)
     x = rng.normal(size=(rows, 10))
-    for name in ("level", "level_fast", "memory", "pyramid"):
+    for name in ("level", "memory", "pyramid"):
         bound = DETECTORS[name]
         state = bound.allocate(bound.default, 1, 10)
         table = np.arange(10)[None]
@@ -171,8 +149,8 @@ def detector_figures(rows: int) -> list[Figure]:
 
     per_value = _timed(river, runs=3) / len(values) * 1e9
     ratio = per_value / next(f["value"] for f in figures if f["id"] == "S-LEVEL")
-    figures.append(_figure("S-RIVER-GAUSSIAN", "river's GaussianScorer, per value", per_value, "ns",
-                           f"{ratio:,.0f} times the level kernel"))
+    figures.append(_figure("S-RIVER-GAUSSIAN", "that, against river's GaussianScorer", ratio,
+                           "times", f"{per_value:,.0f} ns a value"))
     return figures
 
 
@@ -196,9 +174,22 @@ def start_figures() -> list[Figure]:
                        stdout=subprocess.DEVNULL)
         return time.perf_counter() - began
 
+    rows, rng = 120, np.random.default_rng(4)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "machine.csv"
+        path.write_text("time," + ",".join(f"s{c}" for c in range(10)) + "\n" + "".join(
+            f"{1_700_000_000 + i}," + ",".join(map(str, rng.normal(size=10))) + "\n"
+            for i in range(rows)))
+        command = ("replay", str(path), "--out", f"{folder}/out", "--warm-up", "100", "--quiet")
+        wait(*command)
+        verdict = statistics.median(wait(*command) for _ in range(RUNS))
     wait("--help")
-    return [_figure("S-HELP", "andon --help, wall time",
-                    statistics.median(wait("--help") for _ in range(RUNS)), "s", "")]
+    return [
+        _figure("S-HELP", "`andon --help`, wall time",
+                statistics.median(wait("--help") for _ in range(RUNS)), "s", ""),
+        _figure("S-FIRST-VERDICT", "first verdict from a compiled cache, wall time", verdict, "s",
+                f"a replay of {rows} rows with a warm-up of 100, report included"),
+    ]
 
 
 def _installed(name: str) -> bool:
@@ -217,42 +208,6 @@ def _timed(run: Callable[[], None], runs: int = RUNS) -> float:
         run()
         taken.append(time.process_time() - began)
     return statistics.median(taken)
-
-
-def _write_recording(folder: Path, kind: str, rows: int) -> Path:
-    import pyarrow
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    rng = np.random.default_rng(rows)
-    x = rng.normal(size=(rows, 10)) + np.cumsum(rng.normal(size=(rows, 10)), axis=0) * 0.01
-    time_ns = 1_700_000_000 * 10**9 + np.arange(rows) * 10**9
-    table = pyarrow.table(
-        {"time": pyarrow.array(time_ns, pyarrow.timestamp("ns"))}
-        | {f"sensor_{c}": np.round(x[:, c], 3) for c in range(10)}
-    )
-    path = folder / f"{rows}.{kind}"
-    if kind == "parquet":
-        pyarrow.parquet.write_table(table, path)
-    else:
-        pyarrow.csv.write_csv(table, path)
-    return path
-
-
-def _replay(path: Path, folder: str) -> tuple[float, float]:
-    """CPU and wall seconds of one replay in a process of its own."""
-    command = [sys.executable, "-m", "streams", "replay", str(path), "--out", f"{folder}/out",
-               "--scores", f"{folder}/scores.parquet", "--quiet"]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1",
-                                "OMP_NUM_THREADS": "1"}
-    before = os.times()
-    began = time.perf_counter()
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - began
-    after = os.times()
-    cpu = (after.children_user - before.children_user
-           + after.children_system - before.children_system)
-    return cpu, wall
 
 
 def _figure(key: str, what: str, value: float, unit: str, note: str) -> Figure:
