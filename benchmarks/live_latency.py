@@ -74,7 +74,7 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
         appended: dict[tuple[str, int], int] = {}
         seen: list[tuple[str, str, int]] = []
         done = threading.Event()
-        reader = threading.Thread(target=_listen, args=(deployed, seen, done), daemon=True)
+        reader = threading.Thread(target=listen, args=(deployed, seen, done), daemon=True)
         reader.start()
         total = int(rows_per_second * options.seconds)
         messages = [  # made beforehand, and sent in C: the sender must not be what is measured
@@ -158,9 +158,10 @@ def _row_seconds(when: str) -> int:
     return moment - live_service.START_NS // 10**9
 
 
-def _listen(
+def listen(
     deployed: live_service.Deployment, seen: list[tuple[str, str, int]], done: threading.Event
 ) -> None:
+    """Note asset, event time and arrival of every alert that begins to fire, until ``done``."""
     consumer = KafkaConsumer(
         bootstrap_servers=deployed.cluster.bootstrap, isolation_level="read_committed",
         enable_auto_commit=False, fetch_max_wait_ms=20, **deployed.cluster.client)

@@ -65,20 +65,30 @@ def main(arguments: list[str] | None = None) -> int:
         "kafka": lambda: speed_kafka.kafka_figures(300_000 // share, _figure),
     }
     fresh = [f for group in options.only or GROUPS for f in makers[group]()]
-    kept = json.loads(RESULTS.read_text())["figures"] if options.only and RESULTS.exists() else []
+    print(speed_table.table({"about": about(), "figures": fresh}), end="")
+    if not options.fast:
+        keep(fresh, everything=not options.only)
+    return 0
+
+
+def keep(fresh: list[Figure], everything: bool = False) -> None:
+    """Write the figures into the results, beside those that others measured (or instead)."""
+    kept = [] if everything or not RESULTS.exists() else json.loads(
+        RESULTS.read_text())["figures"]
     known = {f["id"] for f in fresh}
     figures = speed_table.ordered([f for f in kept if f["id"] not in known] + fresh)
-    about = {
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"about": about(), "figures": figures}, indent=1) + "\n")
+
+
+def about() -> dict[str, Any]:
+    """Where the figures are from."""
+    return {
         "machine": platform.machine(),
         "processor": _processor(),
         "python": platform.python_version(),
         "versions": {n: metadata.version(n) for n in PEERS if _installed(n)},
     }
-    print(speed_table.table({"about": about, "figures": fresh}), end="")
-    if not options.fast:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({"about": about, "figures": figures}, indent=1) + "\n")
-    return 0
 
 
 def engine_figure(share: int) -> Figure:

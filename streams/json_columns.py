@@ -26,7 +26,6 @@ from streams.json_scan import (
     find_pair,
     is_of_number,
     is_umh,
-    laid_out,
     number_at,
     space_at,
     string_at,
@@ -90,18 +89,17 @@ class Rows:
 
 
 def scan(
-    block: Block, names: Names, fields: tuple[str, str, str], size_limit: int, readings_limit: int
+    block: Block, names: Names, fields: tuple[UInt8, Int64], size_limit: int, readings_limit: int
 ) -> Rows | None:
     """The block's first messages as far as they are columnar and known; None = not even one.
 
-    ``fields``: what the sender calls asset, time and values.
+    ``fields``: what the sender calls asset, time and values, ``laid_out``.
     """
     room = min(READINGS_LIMIT, int(block.columns[:, VALUE_LENGTH].clip(0).sum()) // 2 + 1)
     found = Rows(len(block), room, "columnar wide rows")
-    texts, ends = laid_out([name.encode() for name in fields])
     messages, readings = scan_columns(
         np.frombuffer(block.text, np.uint8), block.columns, size_limit, min(room, readings_limit),
-        texts, ends, names.slots, names.text, found.asset, found.sensor, found.time_ns,
+        *fields, names.slots, names.text, found.asset, found.sensor, found.time_ns,
         found.value, found.closes, found.message, found.rows, found.unit,
     )
     if not messages:

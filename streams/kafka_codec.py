@@ -133,6 +133,7 @@ class Decoder:
         self._rows: dict[tuple[str, ...], Row] = {}
         self._names = Names((f.asset, f.sensor, f.time, f.value))
         self._layouts = Layouts()
+        self._ahead = Ahead(self._names, f, self._limits, self._layouts)
 
     def prepare(self, messages: Sequence[Message]) -> None:
         """Fetch the schemas that the messages need; after this, decoding cannot fail half-way.
@@ -150,7 +151,8 @@ class Decoder:
         """The messages in order, in one or more batches that end at a message's end."""
         columns, first, i = self._columns, 0, 0
         dead: list[tuple[int, str]] = []
-        ahead = Ahead(self._names, self._fields, self._limits, messages, self._layouts)
+        ahead = self._ahead
+        ahead.begin(messages)
         while i < len(messages):
             run = (ahead.run(i, self._columnar)
                    if self._columnar or i >= ahead.unread_until else None)
@@ -189,6 +191,7 @@ class Decoder:
                 dead, first = [], i
         if first < len(messages):
             yield columns.taken(first, len(messages), dead)
+        ahead.begin(())  # what was read is not held
 
     def forget(self, asset: str, sensors: Sequence[str]) -> None:
         """The names stand for nothing any more."""

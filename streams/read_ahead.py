@@ -14,7 +14,7 @@ import numpy as np
 
 from streams import arrow_columns, json_columns, kafka_arrow
 from streams.arrow_layout import Layouts
-from streams.json_scan import Names, Run, scan_readings
+from streams.json_scan import Names, Run, laid_out, scan_readings
 from streams.wire import Block, Records
 
 
@@ -41,6 +41,10 @@ class Limits(Protocol):
 class Ahead:
     """Reads ahead in the records to come, block by block; anew once a name was forgotten.
 
+    Blocks may be as small as one message, so what is the same for all of them is made once, and the
+    scanner that could read the block before is asked first. What is read does not depend on it: a
+    message is of one kind only.
+
     Parameters
     ----------
     names : Names
@@ -48,20 +52,21 @@ class Ahead:
         What the sender calls asset, time and values of columnar messages.
     limits : Limits
         Bytes and readings of a message.
-    messages : sequence
-        Only ``wire.Records`` can be read ahead.
     layouts : Layouts
         Arrow schemas that are known.
     """
 
-    def __init__(
-        self, names: Names, fields: Fields, limits: Limits, messages: Sequence[Any],
-        layouts: Layouts,
-    ) -> None:
+    def __init__(self, names: Names, fields: Fields, limits: Limits, layouts: Layouts) -> None:
         self._layouts = layouts
         self._names = names
-        self._columns = fields.asset, fields.time, fields.values
+        self._columns = laid_out([
+            name.encode() for name in (fields.asset, fields.time, fields.values)])
         self._limits = limits.message_bytes, limits.readings
+        self._columns_first = False
+        self.begin(())
+
+    def begin(self, messages: Sequence[Any]) -> None:
+        """Go on with these messages; only ``wire.Records`` can be read ahead."""
         self._messages = messages
         self._parts = messages.parts if isinstance(messages, Records) else []
         self._ends = messages.ends if isinstance(messages, Records) else []
@@ -94,6 +99,10 @@ class Ahead:
         if self._part >= len(self._parts) or not isinstance(self._parts[self._part], Block):
             return None
         if self._run is None or self._forgotten != self._names.forgotten:
+            if self._columns_first:
+                found = self._columns_ahead(self._rest(i), columnar)
+                if found is not None:
+                    return found
             self._scan(self._rest(i), i)
         assert self._run is not None
         at = i - self._start
@@ -102,7 +111,10 @@ class Ahead:
             if not columnar and not len(self._layouts.known[1]):
                 end = int(self._edges[k]) if k < self._edges.size else len(self._run)
                 self.unread_until = self._start + end
-            return self._columns_ahead(self._rest(i), columnar)
+            found = self._columns_ahead(self._rest(i), columnar)
+            self._columns_first = found is not None
+            return found
+        self._columns_first = False
         return self._run.part(at, int(self._edges[k]) if k < self._edges.size else len(self._run))
 
     def _columns_ahead(self, block: Block, columnar: bool) -> json_columns.Rows | None:
