@@ -31,10 +31,11 @@ from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks import speed
 from benchmarks.live_latency import cpu_seconds, listen, prefer, ready, wait_ready
+from streams.kafka_settings import KafkaSettings
 from tests import kafka_broker, live_service
 
 SENSORS, RATE = 10, 10
-PARTITIONS = 8
+PARTITIONS = 4
 WARM_UP_SECONDS = 60
 ENGINE = f'budget = "1/day"\nwarm_up_rows = {WARM_UP_SECONDS}\n[windows]\nrow_seconds = 1\n'
 START = live_service.START_NS // 10**9
@@ -48,14 +49,17 @@ def main(arguments: Sequence[str]) -> int:
     """Run one measurement."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--machines", type=int, default=1000, help="100 readings a second each")
-    parser.add_argument("--seconds", type=int, default=60, help="of the plant, after the warm-up")
+    parser.add_argument("--machines", type=int, default=0, help="1,000; 400 with --scale")
+    parser.add_argument("--seconds", type=int, default=0, help=(
+        "of the plant, after the warm-up: 60; 640 with --scale"))
     parser.add_argument("--shape", choices=("columnar", "arrow"), default="columnar")
     parser.add_argument("--scale", action="store_true", help="one worker against two")
-    parser.add_argument("--turns", type=int, default=2, help="with --scale: of one and two workers")
+    parser.add_argument("--turns", type=int, default=3, help="with --scale: of one and two workers")
     parser.add_argument("--nice", type=int, default=0, help="as in benchmarks.live_latency")
     parser.add_argument("--dry", action="store_true", help="print only")
     options = parser.parse_args(arguments)
+    options.machines = options.machines or (400 if options.scale else 1000)
+    options.seconds = options.seconds or (640 if options.scale else 60)
     cluster = kafka_broker.cluster()
     try:
         found = scale(cluster, options) if options.scale else latency(cluster, options)
@@ -110,7 +114,7 @@ def latency(cluster: kafka_broker.Cluster, options: Any) -> list[Figure]:
     last = WARM_UP_SECONDS + 20 + options.seconds
     history = list(plant(options.machines, range(WARM_UP_SECONDS + 5), options.shape, False))
     to_come = list(plant(options.machines, range(WARM_UP_SECONDS + 5, last), options.shape, True))
-    with live_service.deployment(cluster, PARTITIONS, ENGINE, checkpoint_seconds=10.0) as deployed:
+    with deployment(cluster) as deployed:
         (port,) = kafka_broker.free_ports(1)
         deployed.config.write_text(f"{deployed.config.read_text()}[health]\nport = {port}\n")
         worker = deployed.start_worker()
@@ -151,8 +155,8 @@ def latency(cluster: kafka_broker.Cluster, options: Any) -> list[Figure]:
     rate = len(to_come) * SENSORS * RATE / took
     about = (f"{rate:,.0f} readings/s, {options.shape}, {len(delays)} alerts, worst "
              f"{delays.max():,.0f} ms, {100 * busy / took:.0f} % of a core, sender at most "
-             f"{1000 * behind:.0f} ms behind, {told['turns']:,} turns, {told['commits']:,} commits; load of the machine "
-             f"{os.getloadavg()[0]:.1f}")
+             f"{1000 * behind:.0f} ms behind, {told['turns']:,} turns, {told['commits']:,} "
+             f"commits; load of the machine {os.getloadavg()[0]:.1f}")
     return [
         figure(f"S-ALERT-P{p}", f"reading appended to alert readable at 100,000 readings/s, "
                      f"p{p}", float(np.percentile(delays, p)), "ms", about if p == 50 else "")
@@ -188,7 +192,7 @@ def run_workers(
     cluster: kafka_broker.Cluster, topic: str, total: int, workers: int, options: Any
 ) -> tuple[float, float]:
     """Readings a second of wall time, and a CPU second of the workers, in the middle of a run."""
-    with live_service.deployment(cluster, PARTITIONS, ENGINE, checkpoint_seconds=10.0) as deployed:
+    with deployment(cluster) as deployed:
         text = deployed.config.read_text()
         deployed.config.write_text(text.replace(f"{deployed.name}.readings", topic))
         for _ in range(workers):
@@ -212,6 +216,19 @@ def run_workers(
     (began, busy, first), (ended, busy_then, last) = marks[0], marks[-1]
     readings = (last - first) * SENSORS * RATE
     return readings / (ended - began), readings / (busy_then - busy)
+
+
+@contextlib.contextmanager
+def deployment(cluster: kafka_broker.Cluster) -> Iterator[live_service.Deployment]:
+    """As the tests have one, but with the program's own times between commits and states."""
+    own = KafkaSettings()
+    with live_service.deployment(
+        cluster, PARTITIONS, ENGINE, checkpoint_seconds=own.checkpoint_seconds
+    ) as deployed:
+        text = deployed.config.read_text()
+        deployed.config.write_text(
+            text.replace("commit_seconds = 0.5", f"commit_seconds = {own.commit_seconds}"))
+        yield deployed
 
 
 def producer(cluster: kafka_broker.Cluster) -> Any:
