@@ -44,6 +44,9 @@ class KafkaSettings:
     """Copies of a topic that is created; -1 = the broker's default."""
     start: str = "earliest"
     """Where a partition without any state begins: ``earliest`` or ``latest``."""
+    unreadable: str = "stop"
+    """What happens at a batch of the input that is damaged in the topic, or packed in a way nobody
+    knows: ``stop`` ends the service, ``skip`` goes on after it and counts it as lost."""
     commit_seconds: float = 2.0
     """Longest time between commits of a position when no alert fires; an alert commits at once."""
     checkpoint_seconds: float = 30.0
@@ -88,6 +91,7 @@ class KafkaSettings:
 
     def __post_init__(self) -> None:
         _one_of(self.start, "start", ("earliest", "latest"))
+        _one_of(self.unreadable, "unreadable", ("stop", "skip"))
         _one_of(self.security_protocol, "security_protocol", _PROTOCOLS)
         if self.security_protocol.startswith("SASL"):
             _one_of(self.sasl_mechanism, "sasl_mechanism", _MECHANISMS)

@@ -7,6 +7,7 @@ decision when to commit is made here.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ class AbortedError(StreamsError):
     retriable = True
 
 
+class ExpiredError(AbortedError):
+    """The transaction took longer than the broker lets it; its producer is of no use any more."""
+
+
 class FencedError(StreamsError):
     """Another worker has taken over what this one held; nothing more may be written."""
 
@@ -83,6 +88,7 @@ class Transactions:
     ) -> None:
         self.transactional_id = transactional_id
         self.commits = 0
+        self._timeout_seconds = timeout_seconds
         self._producer = KafkaProducer(
             transactional_id=transactional_id, acks="all", linger_ms=2, batch_size=262_144,
             compression_type=None, retry_backoff_ms=20, max_request_size=1 << 20,
@@ -108,10 +114,11 @@ class Transactions:
         Raises
         ------
         AbortedError
-            Nothing was committed (or nothing is known): forget the state and restore it.
+            Nothing was committed (or nothing is known): forget the state and restore it. Where it
+            is an ExpiredError, with another ``Transactions``.
         FencedError
         """
-        producer = self._producer
+        producer, started = self._producer, time.monotonic()
         try:
             producer.begin_transaction()
             sent = [
@@ -128,6 +135,11 @@ class Transactions:
                 membership)
             producer.commit_transaction()
         except _FENCED as error:
+            took = time.monotonic() - started
+            if took > self._timeout_seconds:  # a broker fences who is too slow, too
+                raise ExpiredError(
+                    f"a transaction took {took:.0f} s and was aborted by the broker, which allows "
+                    f"{self._timeout_seconds:g} (kafka.transaction_seconds)") from error
             raise FencedError(
                 f"{self.transactional_id} was fenced: another worker holds its partitions, or was "
                 "started with our name (kafka.worker)"

@@ -21,6 +21,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 from kafka.consumer.fetcher import ConsumerRecord, Fetcher
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
@@ -32,6 +33,15 @@ UInt8 = npt.NDArray[np.uint8]
 #: Columns of a scanned record: offset and time since the batch's first, where its key and its value
 #: begin and how long they are (−1 = null), where its headers begin, and its size in bytes.
 OFFSET, TIME, KEY, KEY_LENGTH, VALUE, VALUE_LENGTH, HEADERS, SIZE = range(8)
+
+
+class DamagedBatchError(KafkaError):  # type: ignore[misc]
+    """A batch whose checksum or codec is wrong: the offsets ``first`` … ``after`` − 1."""
+
+    def __init__(self, partition: int, first: int, after: int, why: str) -> None:
+        super().__init__(f"partition {partition} cannot be read from offset {first} to "
+                         f"{after - 1}: {why}")
+        self.partition, self.first, self.after = partition, first, after
 
 
 class Block:
@@ -192,7 +202,8 @@ class ScannedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
     def __init__(self, fetch_offset: int, place: Any, records: Any, *rest: Any, **named: Any
                  ) -> None:
         self._left: Any = None
-        super().__init__(fetch_offset, place, _Batches(records), *rest, **named)
+        self._batches = _Batches(records)
+        super().__init__(fetch_offset, place, self._batches, *rest, **named)
 
     def __bool__(self) -> bool:
         return self._left is not None or self.record_iterator is not None
@@ -202,7 +213,11 @@ class ScannedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
         super().drain()
 
     def take(self, n: int | None = None) -> _Taken:
-        self._maybe_raise_next_inline_exception()
+        try:
+            self._maybe_raise_next_inline_exception()
+        except DamagedBatchError:
+            self.drain()  # or kafka-python would ask the rest of us for ever
+            raise
         taken = _Taken()
         try:
             while n is None or len(taken) < n:
@@ -216,8 +231,11 @@ class ScannedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
                     part = part.part(0, room)
                 taken.add(part)
         except Exception as error:  # as in the stock loop: what was read before it goes out first
+            if isinstance(error, CorruptRecordError | UnsupportedCodecError):
+                error = self._damage(error)
             if not len(taken):
-                raise
+                self.drain()
+                raise error from None
             self._next_inline_exception = error
         if self._left is not None:
             self.next_fetch_offset = self._left.offset(0)
@@ -225,6 +243,15 @@ class ScannedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
             last = taken.parts[-1]
             self.next_fetch_offset = max(self.next_fetch_offset, last.offset(len(last) - 1) + 1)
         return taken
+
+    def _damage(self, error: Exception) -> Exception:
+        """The same with its place, where the batch's head tells it."""
+        batch = self._batches.latest
+        first = getattr(batch, "base_offset", -1)
+        last = first + getattr(batch, "last_offset_delta", -1)
+        if not 0 <= first <= last:
+            return error
+        return DamagedBatchError(self.topic_partition.partition, first, last + 1, str(error))
 
     def _next(self) -> Any:
         """The next block or record; None = there is no more."""
@@ -264,9 +291,10 @@ class _Batches:
 
     def __init__(self, records: Any) -> None:
         self._records = records
+        self.latest: Any = None
 
     def next_batch(self) -> Any:
-        batch = self._records.next_batch()
+        batch = self.latest = self._records.next_batch()
         if type(batch) is DefaultRecordBatch:
             batch.__class__ = ScannedBatch
         return batch

@@ -22,11 +22,13 @@ from anomaly.registry import Registry
 from streams import kafka_state, open_alerts, takeover
 from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
+from streams.damage import Damage
 from streams.errors import StreamsError
 from streams.health import Status
 from streams.isolation import Isolation
 from streams.kafka_sink import (
     AbortedError,
+    ExpiredError,
     FencedError,
     Message,
     Transactions,
@@ -42,6 +44,7 @@ from streams.service import Clock
 from streams.settings import Settings
 from streams.telemetry import Telemetry
 from streams.totals import Totals, Wishes
+from streams.wire import DamagedBatchError
 
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
@@ -60,6 +63,9 @@ REST_SECONDS = 2.0
 COMPLAIN_SECONDS = 30.0
 #: Pending bytes at which a commit no longer waits for its time.
 PENDING_LIMIT_BYTES = 8 << 20
+
+
+_ALL = 1 << 20  # checkpoints: more than there can be
 
 
 @dataclass(slots=True)
@@ -85,6 +91,7 @@ class Worker:
     _source: KafkaSource | None = None
     _transactions: Transactions | None = None
     _committed_at: float = 0.0
+    _due_limit: int = _ALL
     _polled_at: float = -math.inf
     _shown_at: float = -math.inf
     _member_at: float = 0.0
@@ -94,6 +101,7 @@ class Worker:
     _schemas: SchemaReader | None = None
     _paused: set[int] = field(default_factory=set)
     _resting: dict[int, float] = field(default_factory=dict)
+    _damage: Damage = field(default_factory=Damage)
 
     def __post_init__(self) -> None:
         self._isolation = Isolation(lambda: decoder_of(self.settings, Registry(), self._schemas))
@@ -173,7 +181,7 @@ class Worker:
         if self.commands is not None:
             self.commands.apply(self.lanes.values())
         self._pace()
-        polled = self.source.poll(POLL_SECONDS)
+        polled = self._poll()
         for partition in self._take_changes():  # fetched for another assignment, from elsewhere
             polled.pop(partition, None)
         started, aborts, committing = time.perf_counter(), self.totals.aborts, 0.0
@@ -198,6 +206,18 @@ class Worker:
             return
         behind = any(lane.is_silent for lane in self.lanes.values())
         self.status.move("restoring" if behind else "running", ready=not behind)
+
+    def _poll(self) -> dict[int, Sequence[Any]]:
+        """The next input; a damaged batch is fetched again, and then the settings decide."""
+        try:
+            return self.source.poll(POLL_SECONDS)
+        except DamagedBatchError as damage:
+            lane = self.lanes.get(damage.partition)
+            if lane is not None:
+                policy = self.settings.kafka.unreadable
+                self._damage.met(damage, lane, policy, self.totals, self.say)
+                self.source.seek(lane.partition, lane.position)
+            return {}
 
     def _pace(self) -> None:
         """Wait for the next batch's time."""
@@ -289,6 +309,7 @@ class Worker:
             return
         due = [lane for lane in self.lanes.values()
                if not lane.is_silent and self._checkpoint_due(lane, now, everything)]
+        due = due if everything else due[:self._due_limit]
         whole = everything or now - self._committed_at >= self.settings.kafka.commit_seconds
         # Between the whole ones only who must: fewer partitions make a transaction faster.
         lanes = [lane for lane in self.lanes.values() if lane in due or (lane.is_dirty and (
@@ -302,9 +323,13 @@ class Worker:
             self._transact(lanes, due, membership, now)
             if whole:
                 self._committed_at = now
+            self._due_limit = min(2 * self._due_limit, _ALL)
         except AbortedError as error:
             self.totals.aborts += 1
             self.say(f"{error}; going back to what is committed")
+            if isinstance(error, ExpiredError):
+                self._due_limit = max(1, len(due) // 2)  # less at a time, until that works
+                self._open_transactions()
             self._restore_all()
 
     def _transact(self, lanes: list[Lane], due: list[Lane], membership: Any, now: float) -> None:
@@ -397,7 +422,7 @@ class Worker:
         known, self._state_partitions = self._state_partitions, patiently(
             lambda: prepare_topics(self.options, self.settings.kafka), self.say,
             lambda: self.wishes.stop, "topics")
-        if known:  # the topics grew under us, and a producer learns of that late
+        if known:  # they grew under us, and a producer learns of that late
             self._open_transactions()
 
     def _lane(self, partition: int, latest: takeover.Latest | None = None) -> Lane:

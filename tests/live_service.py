@@ -41,6 +41,13 @@ warm_up_rows = 60
 detectors = ["level", "drift"]
 """
 
+#: The command line, after a fault was prepared.
+RUN_ANYWAY = """
+import sys
+from streams import __main__
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
 SENSORS = 4
 START_NS = 1_700_000_000 * 10**9
 
@@ -66,11 +73,17 @@ class Deployment:
         """The same, loaded."""
         return settings.load(self.config, {}, {})
 
-    def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """A real worker in its own process group; its words go to a log beside the settings."""
+    def start_worker(
+        self, environment: dict[str, str] | None = None, fault: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """A real worker in its own process group; its words go to a log beside the settings.
+
+        ``fault``: Python that runs before the real program does, to make something fail in it.
+        """
+        program = ["-c", f"{fault}\n{RUN_ANYWAY}"] if fault else ["-m", "streams"]
         with (self.folder / f"worker-{self.started}.log").open("wb") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "streams", "run", "--config", str(self.config)],
+                [sys.executable, *program, "run", "--config", str(self.config)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1",
                      **(environment or {})})
