@@ -22,6 +22,7 @@ from streams.json_scan import (
     COMMA,
     OPEN,
     Names,
+    byte_at,
     field_of,
     find_pair,
     is_of_number,
@@ -153,7 +154,7 @@ def _message(
     ``slot`` becomes the columns' places among the names, ``numbers`` column after column.
     """
     at = space_at(text, at, end)
-    if at >= end or text[at] != OPEN:
+    if at >= end or byte_at(text, at) != OPEN:
         return 0, 0
     at += 1
     first, stop, count, width, rows, seen = -1, -1, 0, 0, 0, 0
@@ -164,7 +165,7 @@ def _message(
             return 0, 0
         which = field_of(text, at + 1, close - 1, field_text, field_end)
         at = space_at(text, close, end)
-        if which < 0 or seen >> which & 1 or at >= end or text[at] != COLON:
+        if which < 0 or seen >> which & 1 or at >= end or byte_at(text, at) != COLON:
             return 0, 0
         seen |= 1 << which
         at = space_at(text, at + 1, end)
@@ -180,7 +181,7 @@ def _message(
         if at < 0:
             return 0, 0
         at = space_at(text, at, end)
-        if at >= end or text[at] != (CLOSE if k == 2 else COMMA):
+        if at >= end or byte_at(text, at) != (CLOSE if k == 2 else COMMA):
             return 0, 0
         at += 1
     if count != rows or space_at(text, at, end) != end:
@@ -194,7 +195,7 @@ def _columns(
     slot: Int64, numbers: Float64,
 ) -> tuple[int, int, int]:
     """``{"sensor": [v, …], …}`` of the asset at ``first:stop``: its end (−1 = no), width, rows."""
-    if at >= end or text[at] != OPEN:
+    if at >= end or byte_at(text, at) != OPEN:
         return -1, 0, 0
     width, rows = 0, 0
     while width < slot.size:
@@ -207,16 +208,16 @@ def _columns(
             if slot[c] == own:
                 return -1, 0, 0  # twice the same: the last one counts
         at = space_at(text, close, end)
-        if own < 0 or at >= end or text[at] != COLON:
+        if own < 0 or at >= end or byte_at(text, at) != COLON:
             return -1, 0, 0
         at, count = _list(text, space_at(text, at + 1, end), end, numbers[width * rows:])
         if at < 0 or (width > 0 and count != rows):
             return -1, 0, 0
         slot[width], rows, width = own, count, width + 1
         at = space_at(text, at, end)
-        if at < end and text[at] == CLOSE:
+        if at < end and byte_at(text, at) == CLOSE:
             return at + 1, width, rows
-        if at >= end or text[at] != COMMA:
+        if at >= end or byte_at(text, at) != COMMA:
             return -1, 0, 0
     return -1, 0, 0
 
@@ -224,13 +225,13 @@ def _columns(
 @kernel
 def _list(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
     """``[v, …]`` with ``null`` for NaN: where it ends (−1 = left to the codec) and how many."""
-    if at >= end or text[at] != _BEGIN:
+    if at >= end or byte_at(text, at) != _BEGIN:
         return -1, 0
     count = 0
     while count < numbers.size:
         at = space_at(text, at + 1, end)
         stop = at
-        while stop < end and is_of_number(text[stop]):
+        while stop < end and is_of_number(byte_at(text, stop)):
             stop += 1
         if stop > at:
             fine, _, numbers[count] = number_at(text, at, stop)
@@ -242,9 +243,9 @@ def _list(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
             return -1, 0
         count += 1
         at = space_at(text, stop, end)
-        if at < end and text[at] == _END:
+        if at < end and byte_at(text, at) == _END:
             return at + 1, count
-        if at >= end or text[at] != COMMA:
+        if at >= end or byte_at(text, at) != COMMA:
             return -1, 0
     return -1, 0
 
@@ -252,22 +253,22 @@ def _list(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
 @kernel
 def _whole_list(text: UInt8, at: int, end: int, times: Int64) -> tuple[int, int]:
     """``[t, …]`` of whole numbers: where it ends (−1 = left to the codec) and how many."""
-    if at >= end or text[at] != _BEGIN:
+    if at >= end or byte_at(text, at) != _BEGIN:
         return -1, 0
     count = 0
     while count < times.size:
         at = space_at(text, at + 1, end)
         stop = at
-        while stop < end and is_of_number(text[stop]):
+        while stop < end and is_of_number(byte_at(text, stop)):
             stop += 1
         whole, times[count], _ = number_at(text, at, stop)
         if whole != 2:
             return -1, 0
         count += 1
         at = space_at(text, stop, end)
-        if at < end and text[at] == _END:
+        if at < end and byte_at(text, at) == _END:
             return at + 1, count
-        if at >= end or text[at] != COMMA:
+        if at >= end or byte_at(text, at) != COMMA:
             return -1, 0
     return -1, 0
 
@@ -294,5 +295,5 @@ def _unit(times: Int64) -> tuple[int, int]:
 
 @kernel
 def _is_null(text: UInt8, at: int, end: int) -> bool:
-    return at + 4 <= end and text[at] == 110 and text[at + 1] == 117 and (
-        text[at + 2] == 108 and text[at + 3] == 108)
+    return at + 4 <= end and byte_at(text, at) == 110 and byte_at(text, at + 1) == 117 and (
+        byte_at(text, at + 2) == 108 and byte_at(text, at + 3) == 108)

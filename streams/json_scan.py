@@ -49,7 +49,8 @@ class Names:
         self.forgotten = 0
         """How often a name was forgotten: what was read before that does not hold any more."""
         self._taken = 0  # slots that are not empty
-        self.slots = np.full((64, 5), -1, np.int64)  # asset, column, begin, asset's end, end
+        # Asset, column, begin, asset's end, end, and the slot that came next the last time.
+        self.slots = np.full((64, 6), -1, np.int64)
         self.text = np.zeros(1024, np.uint8)
         self._used = 0
 
@@ -84,11 +85,18 @@ class Names:
         size = 64
         while size < 4 * (len(known) + 1):
             size *= 2
-        self.slots = np.full((size, 5), -1, np.int64)
+        self.slots = np.full((size, 6), -1, np.int64)
         self.text = np.zeros(max(1024, self.text.size), np.uint8)
         self._used = self._taken = 0
-        for index, column, begin, middle, end in known.tolist():
+        for index, column, begin, middle, end, _ in known.tolist():
             self._put(text[begin:middle], text[middle:end], index, column)
+
+
+@kernel
+def byte_at(text: UInt8, at: int) -> int:
+    """``text[at]`` of a place that is not negative, which spares asking whether it is."""
+    found: int = text[np.uint64(at)]
+    return found
 
 
 @kernel
@@ -97,17 +105,23 @@ def scan_readings(
     slots: Int64, names: UInt8, asset: Int64, sensor: Int64, time_ns: Int64, value: Float64,
     unit: Int64,
 ) -> None:
-    """Readings of the records ``columns int64[n, 8]``; ``unit`` −1 = left to the codec."""
-    place = np.empty((4, 2), np.int64)
+    """Readings of the records ``columns int64[n, 8]``; ``unit`` −1 = left to the codec.
+
+    A sender's messages are alike: what stands between the values is compared with the message
+    before, and the sensor is sought first where it followed the last time.
+    """
+    place, shape, slot = np.empty((4, 2), np.int64), np.full((5, 3), -1, np.int64), -1
     for i in range(len(columns)):
         unit[i] = -1
         at, size = columns[i, VALUE], columns[i, VALUE_LENGTH]
         if size < 2 or size > size_limit or is_umh(text, columns[i, KEY], columns[i, KEY_LENGTH]):
             continue
         end = at + size
-        if not _fields(text, at, end, field_text, field_end, place):
-            continue
-        slot = find_pair(slots, names, text, place[0, 0], place[0, 1], place[1, 0], place[1, 1])
+        if not _as_before(text, at, end, shape, place):
+            if not _fields(text, at, end, field_text, field_end, place):
+                continue
+            _remember(at, end, place, shape)
+        slot = _pair_behind(slots, names, text, place, slot)
         if slot < 0:
             continue
         whole, time, _ = number_at(text, place[2, 0], place[2, 1])
@@ -130,6 +144,44 @@ def scan_readings(
 
 
 @kernel
+def _as_before(text: UInt8, at: int, end: int, shape: Int64, place: Int64) -> bool:
+    """Whether only names and numbers differ from the message that ``shape`` is of; their places."""
+    if shape[0, 2] < 0:
+        return False
+    for k in range(5):
+        for j in range(shape[k, 0], shape[k, 1]):
+            if at >= end or byte_at(text, at) != byte_at(text, j):
+                return False
+            at += 1
+        if k == 4:
+            break
+        which, start = shape[k, 2], at
+        if which < 2:
+            while at < end and byte_at(text, at) != QUOTE:
+                if byte_at(text, at) == BACKSLASH or byte_at(text, at) < 32:
+                    return False
+                at += 1
+        else:
+            while at < end and is_of_number(byte_at(text, at)):
+                at += 1
+        place[which, 0], place[which, 1] = start, at
+    return at == end
+
+
+@kernel
+def _remember(at: int, end: int, place: Int64, shape: Int64) -> None:
+    """What lies before each of the four values and behind the last, and whose values they are."""
+    for k in range(4):
+        first = -1
+        for which in range(4):
+            if place[which, 0] >= at and (first < 0 or place[which, 0] < place[first, 0]):
+                first = which
+        shape[k, 0], shape[k, 1], shape[k, 2] = at, place[first, 0], first
+        at = place[first, 1]
+    shape[4, 0], shape[4, 1] = at, end
+
+
+@kernel
 def _fields(
     text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64, place: Int64
 ) -> bool:
@@ -137,7 +189,7 @@ def _fields(
     for k in range(4):
         place[k, 0] = -1
     at = space_at(text, at, end)
-    if at >= end or text[at] != OPEN:
+    if at >= end or byte_at(text, at) != OPEN:
         return False
     at += 1
     for k in range(4):
@@ -149,7 +201,7 @@ def _fields(
         if which < 0 or place[which, 0] >= 0:
             return False
         at = space_at(text, stop, end)
-        if at >= end or text[at] != COLON:
+        if at >= end or byte_at(text, at) != COLON:
             return False
         at = space_at(text, at + 1, end)
         if which < 2:
@@ -159,11 +211,11 @@ def _fields(
             place[which, 0], place[which, 1] = at + 1, stop - 1
         else:
             stop = at
-            while stop < end and is_of_number(text[stop]):
+            while stop < end and is_of_number(byte_at(text, stop)):
                 stop += 1
             place[which, 0], place[which, 1] = at, stop
         at = space_at(text, stop, end)
-        if at >= end or text[at] != (CLOSE if k == 3 else COMMA):
+        if at >= end or byte_at(text, at) != (CLOSE if k == 3 else COMMA):
             return False
         at += 1
     return bool(space_at(text, at, end) == end)
@@ -171,7 +223,10 @@ def _fields(
 
 @kernel
 def space_at(text: UInt8, at: int, end: int) -> int:
-    while at < end and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
+    while at < end:
+        byte = byte_at(text, at)
+        if byte != 32 and byte != 10 and byte != 13 and byte != 9:
+            break
         at += 1
     return at
 
@@ -179,11 +234,11 @@ def space_at(text: UInt8, at: int, end: int) -> int:
 @kernel
 def string_at(text: UInt8, at: int, end: int) -> int:
     """Where a plain string ends, its quotes included; −1 = none, or one with escapes."""
-    if at >= end or text[at] != QUOTE:
+    if at >= end or byte_at(text, at) != QUOTE:
         return -1
     at += 1
     while at < end:
-        byte = text[at]
+        byte = byte_at(text, at)
         if byte == QUOTE:
             return at + 1
         if byte == BACKSLASH or byte < 32:
@@ -207,7 +262,7 @@ def same(one: UInt8, at: int, end: int, other: UInt8, start: int, stop: int) -> 
     if end - at != stop - start:
         return False
     k = 0
-    while k < end - at and one[at + k] == other[start + k]:
+    while k < end - at and byte_at(one, at + k) == byte_at(other, start + k):
         k += 1
     return k == end - at
 
@@ -229,43 +284,43 @@ def number_at(text: UInt8, at: int, end: int) -> tuple[int, Any, float]:
     A whole number comes with its double, too. Up to nineteen digits and powers of ten up to 22,
     which doubles hold exactly, so that one division or multiplication rounds once.
     """
-    negative = at < end and text[at] == 45
+    negative = at < end and byte_at(text, at) == 45
     if negative:
         at += 1
     start, digits, mantissa, scale = at, 0, np.int64(0), 0
-    while at < end and 48 <= text[at] <= 57:
+    while at < end and 48 <= byte_at(text, at) <= 57:
         if mantissa > _MANTISSA:
             return 0, 0, 0.0
-        mantissa = mantissa * 10 + (np.int64(text[at]) - 48)
+        mantissa = mantissa * 10 + (np.int64(byte_at(text, at)) - 48)
         digits += 1
         at += 1
-    if digits == 0 or (digits > 1 and text[start] == 48):
+    if digits == 0 or (digits > 1 and byte_at(text, start) == 48):
         return 0, 0, 0.0
     sign = -1 if negative else 1
     if negative and mantissa == 0:
         return 0, 0, 0.0  # −0 is a matter of taste
     if at == end:
         return 2, sign * mantissa, sign * float(mantissa)
-    if text[at] == 46:
+    if byte_at(text, at) == 46:
         at += 1
         before = digits
-        while at < end and 48 <= text[at] <= 57:
+        while at < end and 48 <= byte_at(text, at) <= 57:
             if mantissa > _MANTISSA:
                 return 0, 0, 0.0
-            mantissa = mantissa * 10 + (np.int64(text[at]) - 48)
+            mantissa = mantissa * 10 + (np.int64(byte_at(text, at)) - 48)
             digits += 1
             scale -= 1
             at += 1
         if digits == before:
             return 0, 0, 0.0
-    if at < end and (text[at] == 101 or text[at] == 69):
+    if at < end and (byte_at(text, at) == 101 or byte_at(text, at) == 69):
         at += 1
-        down = at < end and text[at] == 45
-        if at < end and (text[at] == 45 or text[at] == 43):
+        down = at < end and byte_at(text, at) == 45
+        if at < end and (byte_at(text, at) == 45 or byte_at(text, at) == 43):
             at += 1
         exponent, seen = np.int64(0), 0
-        while at < end and 48 <= text[at] <= 57 and seen < 4:
-            exponent = exponent * 10 + (np.int64(text[at]) - 48)
+        while at < end and 48 <= byte_at(text, at) <= 57 and seen < 4:
+            exponent = exponent * 10 + (np.int64(byte_at(text, at)) - 48)
             seen += 1
             at += 1
         if seen == 0:
@@ -315,7 +370,7 @@ def _hash(text: UInt8, at: int, end: int, seed: int) -> int:
     """FNV-1a, folded; 52 bits, so that it is the same in plain Python."""
     found = np.uint64(seed)
     for k in range(at, end):
-        found = (found ^ np.uint64(text[k])) * np.uint64(1099511628211)
+        found = (found ^ np.uint64(byte_at(text, k))) * np.uint64(1099511628211)
     return int(np.int64((found ^ (found >> np.uint64(29))) & np.uint64((1 << 52) - 1)))
 
 
@@ -339,6 +394,22 @@ def find_pair(
             return k
         k = (k + 1) & mask
     return -1
+
+
+@kernel
+def _pair_behind(slots: Int64, names: UInt8, text: UInt8, place: Int64, last: int) -> int:
+    """As ``find_pair`` of the names at ``place``; first where one followed the ``last`` slot."""
+    at, end, other, stop = place[0, 0], place[0, 1], place[1, 0], place[1, 1]
+    if last >= 0:
+        k = slots[last, 5]
+        if k >= 0 and slots[k, 0] >= 0 and same(
+            text, other, stop, names, slots[k, 3], slots[k, 4]
+        ) and same(text, at, end, names, slots[k, 2], slots[k, 3]):
+            return int(k)
+    found: int = find_pair(slots, names, text, at, end, other, stop)
+    if last >= 0 and found >= 0:
+        slots[last, 5] = found
+    return found
 
 
 @kernel

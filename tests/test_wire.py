@@ -176,6 +176,39 @@ def test_readings_are_those_of_the_codec(items: list[Any]) -> None:
     assert (one.assets, one.sensors) == (other.assets, other.sensors)
 
 
+tokens = st.one_of(
+    st.integers(-10**19, 10**19).map(str), st.floats(allow_nan=False).map(repr), st.sampled_from(
+        ["", "-", "1e5", "01", "1.", "null", "true", '"7"', " 8", "9 ", "1,2", "1}", "[1]"]))
+texts = st.one_of(st.sampled_from(["a", "b", "press", "ü"]), st.sampled_from(
+    ["", '\\"', "a\\", "\\u0061", 'a"', "a\n", 'a","sensor":"s', "x" * 30]))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    values=st.lists(st.tuples(texts, texts, tokens, tokens), min_size=2, max_size=12),
+    order=st.permutations(range(4)), comma=st.sampled_from([",", ", ", " ,\t"]),
+    colon=st.sampled_from([":", ": "]), end=st.sampled_from(["", "\n"]))
+def test_messages_of_one_layout_are_those_of_the_codec(
+    values: list[tuple[str, ...]], order: list[int], comma: str, colon: str, end: str
+) -> None:
+    """One sender's messages differ in names and numbers alone, whatever stands in their place."""
+    names = ["asset", "sensor", "ts", "value"]
+    raw = []
+    for told in [("a", "b", "1700000000", "1.5"), *values]:
+        content = [f'"{text}"' for text in told[:2]] + list(told[2:])
+        raw.append(("{" + comma.join(
+            f'"{names[k]}"{colon}{content[k]}' for k in order) + "}" + end).encode())
+    items = [(None, text, []) for text in raw * 2]
+    text = batch(items)
+    stock = Fetcher.PartitionRecords(0, PLACE, MemoryRecords(text)).take()
+    fast = Records(list(ScannedPartition(0, PLACE, MemoryRecords(text)).take()))
+    one, other = Registry(), Registry()
+    expected, slow = decoded(stock, one)
+    said, quick = decoded(fast, other)
+    assert said == expected
+    assert (quick.shapes, quick.units, quick.masked) == (slow.shapes, slow.units, slow.masked)
+
+
 @settings(max_examples=2000, deadline=None, derandomize=True, database=None)
 @given(text=st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
