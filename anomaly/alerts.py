@@ -24,7 +24,7 @@ import numpy as np
 from anomaly.batches import Float64, Int8, Int64, RowBatch
 from anomaly.kernel import kernel
 
-VERSION = 3
+VERSION = 4
 
 #: Codes of the life cycle, index = code.
 STATES = ("inactive", "pending", "firing")
@@ -41,8 +41,8 @@ HYSTERESIS = 0.1
 DROP_SHARE = 0.8
 #: Rows before a drop can be told from scatter.
 DROP_ROWS = 5
-#: After a drop, only a level this much above the closed alert's mean is news.
-REFIRE_AFTER_DROP = 1.3
+#: After a drop, only a level this much above the closed alert's mean is news, until it was quiet.
+REFIRE_AFTER_DROP = 2.0
 #: An alert that stood max(STAND_ROWS, STAND_SHARE * warm-up rows) rows is known to its reader …
 STAND_ROWS = 20.0
 STAND_SHARE = 0.3
@@ -55,9 +55,10 @@ LEVEL_WEIGHT = 0.2
 #: most ln(T / 30 w) / 30 ≈ 0.1 further false alarms in an asset's whole life.
 CLAIM_PER_ROW = 30.0
 CLAIM_ROWS = 1e4
-#: Rows after an alert in which what another watcher finds (an odd shape, one sensor alone) is no
-#: news; where that watcher raised it, each find counts them anew: a burst is one episode.
-OTHER_ROWS = 200
+#: Share of the budget's period after an alert in which what another watcher finds (an odd shape,
+#: one sensor alone) is no news: a day and a half of a week. Where that watcher raised it, each find
+#: begins the time anew: a burst is one episode.
+OTHER_SHARE = 0.2
 #: Share of the old evidence that a row leaves in the per-sensor evidence an alert names.
 EVIDENCE_KEEP = 0.8
 #: An alert marked false: what the same sensor leads must be so many decades rarer to be told again,
@@ -79,7 +80,7 @@ ASSET = np.dtype([
     ("known", np.float64),      # level already told to the operator; 0 = none
     ("close", np.int8),         # 1 = the case ends with the next row (re-baseline)
     ("lead", np.int64),         # detector that led when the alert went pending
-    ("other_wait", np.int64),   # rows until another watcher may open a case
+    ("other_ns", np.int64),     # since when another watcher's finds wait; 0 = nothing yet
     ("by_other", np.int8),      # 1 = another watcher holds the case, or held the last one
     ("quieted", np.int8),       # 1 = one of its sensors is quieter than it was
 ])
@@ -211,7 +212,7 @@ def step(
                 asset_state["by_other"][a] == 1 and beside_s[r] >= limit_s * HYSTERESIS)
             _follow(asset_state, a, odd, level[r], fast[r], off_delay_rows)
             rare = period_s[r] >= limit_s
-            news = _is_other_news(asset_state, a, beside_s[r] >= limit_s)
+            news = _is_other_news(asset_state, a, beside_s[r] >= limit_s, time_ns[r], limit_s)
             code = TO_PENDING if state[a] == INACTIVE else _advance(
                 asset_state, a, rare, on_delay_rows, off_delay_rows, warm_up[r])
             if state[a] == INACTIVE and code == TO_PENDING:
@@ -234,17 +235,18 @@ def step(
 
 
 @kernel
-def _is_other_news(asset_state: Any, a: int, rare: bool) -> bool:
-    """Whether another watcher may open a case at this row; counts down to when it may."""
+def _is_other_news(
+    asset_state: Any, a: int, rare: bool, time_ns: int, limit_s: float
+) -> bool:
+    """Whether another watcher may open a case at this row; remembers from when to wait."""
     case = asset_state[a]
     if case["state"] == FIRING:
-        case["other_wait"] = OTHER_ROWS
+        case["other_ns"] = time_ns
         return False
-    news: bool = rare and case["other_wait"] == 0
+    news: bool = rare and (
+        case["other_ns"] == 0 or (time_ns - case["other_ns"]) / 1e9 >= OTHER_SHARE * limit_s)
     if rare and case["by_other"] == 1:  # the burst goes on
-        case["other_wait"] = OTHER_ROWS
-    elif case["other_wait"] > 0:
-        case["other_wait"] -= 1
+        case["other_ns"] = time_ns
     return news
 
 

@@ -47,7 +47,7 @@ def naive_table(peaks: np.ndarray, excursions: int, median: float, prior: float
         for step in range(12):
             scale = mean * math.exp(-1.65 + 0.3 * step)
             weight = genpareto.logpdf(excess, shape, scale=scale).sum()
-            weight += norm.logpdf(shape, -0.1, 0.1)
+            weight += norm.logpdf(shape, calibration.SHAPE_MEAN, 0.1)
             weight += norm.logpdf(math.log(scale), math.log(prior), 0.7)
             weights.append(weight)
             survivals.append(genpareto.sf(calibration._KNOTS * mean, shape, scale=scale))
@@ -124,6 +124,25 @@ def test_a_fault_that_stays_teaches_nothing() -> None:
     period = judged(state, rng.normal(size=2000) + 12.0)
     assert np.array_equal(state["asset_peaks"], before)
     assert period[-1] > 1e4
+
+
+def test_the_tail_is_the_live_rows_alone_once_they_are_twice_the_warm_up() -> None:
+    rng = np.random.default_rng(8)
+    odd, usual = rng.normal(size=(300, 1)), rng.normal(size=900)
+    odd[10:300:7] *= 4.0  # a warm-up that was odder than what follows
+    state = fitted(odd)
+    judged(state, usual[:599])
+    assert state["asset_tail"][0]["rows"] == 899
+    judged(state, usual[599:])
+    tail, peaks = state["asset_tail"][0], state["asset_peaks"][0]
+    assert tail["rows"] == 900
+    assert tail["handover"] == 0
+    unit = state["asset_member"][0, 0]["unit"]
+    assert peaks[: calibration.PEAKS].max() * unit < 4.0 < odd.max()
+    table, threshold, _ = naive_table(peaks[: calibration.PEAKS], int(tail["excursions"]),
+                                      float(tail["median"]), float(tail["prior_scale"]))
+    assert tail["threshold"] == pytest.approx(threshold)
+    np.testing.assert_allclose(state["asset_table"][0], table, rtol=1e-9, atol=1e-12)
 
 
 def test_one_wild_row_does_not_blind_the_tail() -> None:
