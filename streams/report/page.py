@@ -322,6 +322,10 @@ def _reading(summary: Summary) -> str:
         ("Budget", f"The false alarms that were asked for: at most "
          f"{summary.clock.rate(summary.budget_per_week)} per machine. It is the one setting. The "
          "95 % interval says what a count this small can and cannot tell."),
+        ("Assumed", "The warm-up was healthy and like the healthy time to come, with several "
+         "swings of whatever wanders slowly, such as day and night; what is rarer than anything "
+         "seen goes on as the rarest of what was seen. Nothing rarer than thirty times a "
+         "machine's history is claimed. Where this does not hold, neither does the promise."),
         ("Not judged", "Warming: the engine has not seen enough yet. Blind: it cannot say "
          "anything, for the reason given. Neither is the same as healthy."),
     ]
