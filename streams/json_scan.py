@@ -48,6 +48,8 @@ class Names:
         self.field_text, self.field_end = laid_out([name.encode() for name in fields])
         self.forgotten = 0
         """How often a name was forgotten: what was read before that does not hold any more."""
+        self.added = 0
+        """How many names were made known so far."""
         self._taken = 0  # slots that are not empty
         # Asset, column, begin, asset's end, end, and the slot that came next the last time.
         self.slots = np.full((64, 6), -1, np.int64)
@@ -59,6 +61,7 @@ class Names:
         if 2 * (self._taken + 1) > len(self.slots):
             self._make_room()
         self._put(asset.encode(), sensor.encode(), index, column)
+        self.added += 1
 
     def forget(self, asset: str, sensor: str) -> None:
         """The pair, which must be known, stands for nothing any more."""

@@ -34,6 +34,7 @@ from anomaly.registry import Registry
 from streams import wire
 from streams.errors import SettingsError, StreamsError
 from streams.kafka_codec import Decoder
+from streams.kafka_receive import receive_in_large_pieces
 from streams.kafka_settings import KafkaSettings
 
 #: How soon new partitions of the input are noticed.
@@ -119,6 +120,7 @@ class KafkaSource:
 
         self._silent_since = math.inf
         self._is_fast = wire.install(self._consumer, say, reads_alike)
+        receive_in_large_pieces(self._consumer)
 
     def subscribe(self) -> None:
         """Join the group; partitions arrive as changes."""

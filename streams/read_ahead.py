@@ -17,6 +17,9 @@ from streams.arrow_layout import Layouts
 from streams.json_scan import Names, Run, laid_out, scan_readings
 from streams.wire import Block, Records
 
+#: Messages after which those behind them are read anew, with the names that were learned meanwhile.
+LEARN_MESSAGES = 128
+
 
 class Fields(Protocol):
     """What the sender calls things."""
@@ -71,7 +74,7 @@ class Ahead:
         self._parts = messages.parts if isinstance(messages, Records) else []
         self._ends = messages.ends if isinstance(messages, Records) else []
         self._part = 0
-        self._start = self._forgotten = -1  # of what was scanned: its first record
+        self._start = self._forgotten = self._added = -1  # of what was scanned: its first record
         self._run: Run | None = None
         self._edges = np.zeros(0, np.int64)
         self.unread_until = 0
@@ -98,6 +101,10 @@ class Ahead:
             self._run = None
         if self._part >= len(self._parts) or not isinstance(self._parts[self._part], Block):
             return None
+        if self._run is not None and self._names.added != self._added and (
+            i >= self._start + LEARN_MESSAGES and self._run.unit[i - self._start] < 0
+        ):
+            self._run = None  # most of what is unread now is of names that were new then
         if self._run is None or self._forgotten != self._names.forgotten:
             if self._columns_first:
                 found = self._columns_ahead(self._rest(i), columnar)
@@ -110,7 +117,7 @@ class Ahead:
         if self._run.unit[at] < 0:
             if not columnar and not len(self._layouts.known[1]):
                 end = int(self._edges[k]) if k < self._edges.size else len(self._run)
-                self.unread_until = self._start + end
+                self.unread_until = min(self._start + end, i + LEARN_MESSAGES)
             found = self._columns_ahead(self._rest(i), columnar)
             self._columns_first = found is not None
             return found
@@ -139,4 +146,4 @@ class Ahead:
             self._run.time_ns, self._run.value, self._run.unit,
         )
         self._edges = np.flatnonzero(np.diff(self._run.unit >= 0)) + 1
-        self._start, self._forgotten = i, names.forgotten
+        self._start, self._forgotten, self._added = i, names.forgotten, names.added

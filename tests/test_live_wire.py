@@ -63,6 +63,9 @@ def read(cluster: kafka_broker.Cluster, topic: str, fast: bool, count: int) -> l
     if not fast:
         source._is_fast = False
         del source._consumer._fetcher.PartitionRecords  # its class's own is behind it
+        del source._consumer._manager._build_transport
+        for connection in source._consumer._manager._conns.values():
+            vars(connection.transport).pop("_sock_recv", None)
     source._consumer.assign([TopicPartition(topic, 0)])
     source._consumer.seek_to_beginning()
     found: list[Any] = []
@@ -70,6 +73,10 @@ def read(cluster: kafka_broker.Cluster, topic: str, fast: bool, count: int) -> l
         while sum(map(len, found)) < count:
             found += source.poll(0.2).values()
         assert not source.poll(0.3)
+        changed = ["_sock_recv" in vars(connection.transport)
+                   for connection in source._consumer._manager._conns.values()]
+        assert changed
+        assert all(changed) if fast else not any(changed)
     finally:
         source.close()
     return found
