@@ -32,7 +32,7 @@ from kafka.errors import (
 
 from anomaly.registry import Registry
 from streams import wire
-from streams.errors import SettingsError, StreamsError
+from streams.errors import EXIT_OK, SettingsError, StreamsError
 from streams.kafka_codec import Decoder
 from streams.kafka_receive import receive_in_large_pieces
 from streams.kafka_settings import KafkaSettings
@@ -57,6 +57,12 @@ class BrokerError(StreamsError):
     """The broker refused us or could not be reached."""
 
     retriable = True
+
+
+class StoppedError(BrokerError):
+    """We were asked to stop while we waited for the broker: nothing was lost by it."""
+
+    exit_code = EXIT_OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,13 +276,13 @@ def patiently(make: Callable[[], Made], say: Callable[[str], None],
             if "socket disconnected" in heard.last:  # how a refusal over TLS mostly looks
                 why = " (the broker closes the connection: are protocol and credentials right?)"
             say(f"{what}: {type(error).__name__}: {error}{why}; trying again in about "
-                f"{pause:.0f} s")
+                f"{max(1.0, pause):.0f} s")
         finally:
             logger.removeHandler(heard)
         end = time.monotonic() + pause * random.uniform(0.5, 1.0)
         while time.monotonic() < end:
             if stopped():
-                raise BrokerError(f"{what}: stopped while waiting for the broker")
+                raise StoppedError(f"{what}: stopped while waiting for the broker")
             time.sleep(0.05)
         pause = min(2 * pause, RETRY_SECONDS[1])
 

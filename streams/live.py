@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from streams import commands, front, local
-from streams import settings as settings_module
 from streams.commands import Command, CommandReader
+from streams.door import Door
 from streams.errors import EXIT_OK, UsageError
 from streams.file_outbox import FileOutbox
 from streams.front import Front
@@ -32,6 +32,7 @@ from streams.lane import Lane
 from streams.local import LocalOptions
 from streams.local_front import Attendant
 from streams.outbox import Outbox
+from streams.run_options import RunOptions
 from streams.service import SystemClock
 from streams.settings import Settings
 from streams.totals import Wishes
@@ -48,34 +49,10 @@ WATCH_SECONDS = 2.0
 REPEAT_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The command line of ``andon run``; None = not given."""
-
-    config: Path | None = None
-    bootstrap: str | None = None
-    topic: str | None = None
-    group: str | None = None
-    local: LocalOptions | None = None
-    """Read a file instead of a topic."""
-
-    def load(self) -> Settings:
-        """Settings of all origins; flags win.
-
-        Raises
-        ------
-        SettingsError
-        """
-        flags: dict[str, object] = {
-            "kafka.bootstrap_servers": self.bootstrap and tuple(self.bootstrap.split(",")),
-            "kafka.topic": self.topic, "kafka.group": self.group,
-        }
-        given = {name: value for name, value in flags.items() if value}
-        return settings_module.load(self.config, given)
-
-
-def run(options: RunOptions, stderr: TextIO) -> int:
+def run(options: RunOptions, settings: Settings, opened: Door, stderr: TextIO) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    ``settings`` are those of ``options``; ``opened`` is the port, which answers probes by now.
 
     Raises
     ------
@@ -84,20 +61,19 @@ def run(options: RunOptions, stderr: TextIO) -> int:
     """
     from anomaly import memory_plan
 
-    settings = options.load()
     say = _sayer(stderr)
     if options.local is not None:
-        return _run_locally(settings, options.local, say)
+        return _run_locally(settings, options.local, opened, say)
     connection = client_options(settings.kafka)
     quiet_libraries()
-    wishes, status = Wishes(), Status()
+    wishes, status = Wishes(), opened.status
     catch_signals(wishes, say)
     sys.setswitchinterval(SWITCH_SECONDS)
 
     def give(command: Command) -> None:
         commands.send(connection, settings.kafka, command)
 
-    with front.opened(settings, status, give, say) as shown:
+    with front.opened(settings, opened, give, say) as shown:
         say(memory_plan.plan(settings.monitor).sentence())
         status.move("compiling kernels", ready=False)
         warm(settings)
@@ -109,11 +85,13 @@ def run(options: RunOptions, stderr: TextIO) -> int:
     return EXIT_OK
 
 
-def _run_locally(settings: Settings, given: LocalOptions, say: Callable[[str], None]) -> int:
-    wishes, status = Wishes(), Status()
+def _run_locally(
+    settings: Settings, given: LocalOptions, opened: Door, say: Callable[[str], None]
+) -> int:
+    wishes = Wishes()
     catch_signals(wishes, say)
-    attendant = Attendant(status)
-    with front.opened(settings, status, attendant.give, say) as shown:
+    attendant = Attendant(opened.status)
+    with front.opened(settings, opened, attendant.give, say) as shown:
 
         def attended(lane: Lane) -> Attendant:
             attendant.show(shown, lane)

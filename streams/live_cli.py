@@ -9,7 +9,7 @@ from pathlib import Path
 
 if typing.TYPE_CHECKING:
     from streams.commands import Command
-    from streams.live import RunOptions
+    from streams.run_options import RunOptions
     from streams.settings import Settings
 
 
@@ -37,13 +37,19 @@ def run(parsed: argparse.Namespace) -> int:
     """``andon run``."""
     from dataclasses import replace
 
-    from streams import live, local
+    from streams import door
+    from streams.health import Status
 
     options = _options(parsed)
-    if parsed.input:
-        given = local.LocalOptions(parsed.input, parsed.out, parsed.follow)
-        options = replace(options, local=given)
-    return live.run(options, sys.stderr)
+    own = options.tables()
+    with door.opened(own["health"], own["metrics"], Status()) as opened:
+        from streams import live, local  # for seconds; a probe is answered meanwhile
+
+        settings = options.load()
+        if parsed.input:
+            given = local.LocalOptions(parsed.input, parsed.out, parsed.follow)
+            options = replace(options, local=given)
+        return live.run(options, settings, opened, sys.stderr)
 
 
 def dry_run(parsed: argparse.Namespace) -> int:
@@ -175,6 +181,6 @@ def _give(settings: Settings, command: Command) -> int:
 
 
 def _options(parsed: argparse.Namespace) -> RunOptions:
-    from streams.live import RunOptions
+    from streams.run_options import RunOptions
 
     return RunOptions(parsed.config, parsed.bootstrap, parsed.topic, parsed.group)

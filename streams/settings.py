@@ -161,12 +161,20 @@ def load(
     SettingsError
         The file cannot be read or parsed, or a value cannot be used; the message has its path.
     """
-    layers = list(_layers(path, command_line or {}, environment))
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for layer in layers:
-        _merge(merged, layer.values, layer.origin, origins, "")
-    return _built(merged, origins)
+    return _built(*_merged(path, command_line or {}, environment))
+
+
+def tables(
+    path: Path | None, command_line: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The same of everything but the engine (:data:`TABLES`): no compiler is loaded for it.
+
+    Raises
+    ------
+    SettingsError
+    """
+    return _tables(*_merged(path, command_line or {}, environment))
 
 
 def findings(path: Path, environment: Mapping[str, str] | None = None) -> list[str]:
@@ -177,10 +185,7 @@ def findings(path: Path, environment: Mapping[str, str] | None = None) -> list[s
     SettingsError
         The file cannot be read or is not TOML.
     """
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for layer in _layers(path, {}, environment):
-        _merge(merged, layer.values, layer.origin, origins, "")
+    merged, origins = _merged(path, {}, environment)
     found: list[str] = []
     while True:
         try:
@@ -258,11 +263,26 @@ def _merge(
         origins[path] = origin
 
 
+def _merged(
+    path: Path | None, command_line: Mapping[str, object], environment: Mapping[str, str] | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """All origins laid over one another, and where each setting comes from."""
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in list(_layers(path, command_line, environment)):
+        _merge(merged, layer.values, layer.origin, origins, "")
+    return merged, origins
+
+
+def _tables(merged: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
+    return {name: _table(name, merged.get(name, {}), origins) for name in TABLES}
+
+
 def _built(merged: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     from anomaly import config  # loads the kernels' compiler: only when settings are needed
     from anomaly.errors import ConfigError
 
-    own = {name: _table(name, merged.get(name, {}), origins) for name in TABLES}
+    own = _tables(merged, origins)
     engine = {key: value for key, value in merged.items() if key not in TABLES}
     try:
         monitor = config.parse(engine)

@@ -100,9 +100,7 @@ class WebServer:
     ) -> None:
         self.port = port
         self.refused = 0
-        self._handlers: dict[str, Handler] = {
-            path: lambda _, route=route: route()
-            for path, route in routes.items()} | dict(handlers or {})
+        self._handlers = _by_path(routes, handlers or {})
         self._posts = frozenset(handlers or {})
         self._streams = dict(streams or {})
         self._followers = 0
@@ -119,6 +117,15 @@ class WebServer:
         told.wait()
         if begun[0] is not None:
             raise UsageError(f"{host}:{port} cannot be used: {begun[0]}")
+
+    def serve(
+        self, routes: Mapping[str, Route], handlers: Mapping[str, Handler],
+        streams: Mapping[str, Stream],
+    ) -> None:
+        """Serve these from now on, instead of what was served before."""
+        self._posts = frozenset(handlers)
+        self._streams = dict(streams)
+        self._handlers = _by_path(routes, handlers)
 
     def close(self) -> None:
         """Stop serving; open connections are cut."""
@@ -255,6 +262,12 @@ async def _send(writer: asyncio.StreamWriter, answer: Answer, with_body: bool) -
         await writer.drain()
         writer.close()
         await writer.wait_closed()
+
+
+def _by_path(
+    routes: Mapping[str, Route], handlers: Mapping[str, Handler]
+) -> dict[str, Handler]:
+    return {path: lambda _, route=route: route() for path, route in routes.items()} | dict(handlers)
 
 
 def _only_bugs(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

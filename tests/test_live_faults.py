@@ -111,12 +111,13 @@ def test_a_zombie_is_fenced_and_says_nothing(cluster: kafka_broker.Cluster) -> N
             if step == 2:
                 deployed.start_worker()
             if step == 4:
-                kafka_broker.wait_for(
-                    lambda: min(live_service.positions(deployed).values()) > 0, 60, "first commits")
+                kafka_broker.wait_for(  # both have come as far as the broker, and work
+                    lambda: len(deployed.joined()) == 2
+                    and min(live_service.positions(deployed).values()) > 0, 120, "first commits")
                 os.killpg(zombie.pid, signal.SIGSTOP)
                 stopped = True
         assert stopped
-        live_service.wait_until_done(deployed, 60)
+        live_service.wait_until_done(deployed, 120)
         os.killpg(zombie.pid, signal.SIGCONT)
         time.sleep(3.0)
         deployed.stop()
@@ -256,19 +257,28 @@ def hurt(broker: kafka_broker.Broker, fault: str) -> None:
     broker.start()
 
 
-def test_a_leader_that_is_killed_hands_over_to_the_other_two() -> None:
-    """Three brokers, replication 3, min.isr 2: kill -9 of one while alerts are committed."""
-    own = kafka_broker.fresh(brokers=3)
+def test_a_leader_and_workers_that_are_killed_among_three_older_brokers() -> None:
+    """Kafka 3.9, replication 3, min.isr 2: kill -9 of a broker, and of ten workers meanwhile."""
+    own = kafka_broker.fresh(version="3.9.1", brokers=3)
+    chance, kills = random.Random(39), 0
     try:
         with deployment(own, 6) as deployed:
             deployed.start_worker()
             deployed.start_worker()
-            for step in sent_slowly(deployed, 9000, 12, 1000, 0.4):
-                if step == 3:
+            kafka_broker.wait_for(
+                lambda: len(deployed.joined()) == 2, 120, "the workers' start " + deployed.logs())
+            for step in sent_slowly(deployed, 12_000, 12, 1000, 0.3):
+                if step == 4:
                     own.brokers[0].kill()
-                if step == 6:
+                if step == 8:
                     own.brokers[0].start()
+                if step >= 2:
+                    running = [w for w in deployed.workers if w.poll() is None]
+                    live_service.kill(chance.choice(running))
+                    deployed.start_worker()
+                    kills += 1
             live_service.wait_until_done(deployed, 120)
+            assert kills == 10
             deployed.stop()
             live_service.assert_same(deployed)
     finally:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from anomaly.config import MonitorConfig
-from streams import front
+from streams import door, front
 from streams.health import Status
 from streams.kafka_settings import HealthSettings
 from streams.settings import Settings
@@ -115,9 +115,11 @@ def test_a_second_run_on_the_same_machine_goes_on_without_a_page(tmp_path: Path)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):  # taken already is just as good
-            taken.bind(("127.0.0.1", front.DEFAULT_PORT))
+            taken.bind(("127.0.0.1", door.DEFAULT_PORT))
             taken.listen()
-        with front.opened(Settings(MonitorConfig()), Status(), say=words.append) as shown:
+        settings = Settings(MonitorConfig())
+        with (door.opened(settings.health, settings.metrics, Status()) as at,
+              front.opened(settings, at, say=words.append) as shown):
             assert shown.telemetry.page is None
     assert words == ["port 9464 is taken: no page and no metrics; health.port names another"]
 
