@@ -1,8 +1,9 @@
 """One chart: a cumulative sum that follows one quantity, its reference and its own limit.
 
 The kernels under ``inefficiency``. A chart of a *mean* has a centre and a long-run deviation, one
-of a *share* a probability; both add up log-likelihood ratios in nats. How often a healthy sum comes
-how high is learned from its own excursions. No kind of loss is known here, and no asset.
+of a *share* a probability; both add up log-likelihood ratios in nats, made smaller by how little is
+known of the reference. How often a healthy sum comes how high is told by the exact theory as a
+prior, and learned from its own excursions. No kind of loss is known here, and no asset.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from anomaly.kernel import kernel
 
 _BATCH = 25  # cycles per batch mean: longer than what a cycle time usually remembers
 _CLIP = 3.0  # deviations that one cycle may count
-_PRIOR = 5.0  # excursions that the theory counts as
+_PRIOR = 15.0  # excursions that the theory counts as
+_STEADY = 1.5  # deviations at most that are looked for: of a steady machine a smaller rise too
 _LOW = 1.0  # nats from which an excursion counts; below, the tail is not yet one
 _WANDER = 2.0  # long-run over short-run deviation from which a reference must follow
 _FORGET = 0.1  # of a reference that follows, per batch mean
 _NOISE_CYCLES, _NOISE_SLACK = 40.0, 1.3  # memory of the scatter, and what of it is chance
-_FORGIVEN = 0.75  # standard errors of a mean that are forgiven
-_EVENTS = 25.0  # a share is learned until so many were seen: then it is known to a fifth
-_ERRORS = 0.5  # standard errors of a share that are forgiven
+_EVENTS = 100.0  # a share is learned until so many were seen: then it is known to a tenth
+_TIMES = 4.0  # a mean is learned from until so many times the warm-up's values were
+_FEW = 2.0  # a deviation from n values is told larger by so many nths: it may be an underestimate
+_OUTLASTS = 2.0  # times as long as what the reference was learned from: no more will be known
+_BEYOND = 1.4  # of the short-run deviation: what ten means of independent cycles seldom show
 _PEAK = 60.0  # nats that one excursion of the warm-up may teach
 _REACH = 1.5  # limits at which a sum stops growing, so that an end is seen
 
@@ -58,6 +62,10 @@ CHART = np.dtype([
     ("wanders", np.int64),  # 1 = the reference follows, slowly
     ("batch", np.int64),  # of the open batch mean: cycles and total
     ("batch_total", np.float64),
+    ("learned", np.float64),  # values that a mean was learned from, and from how many at most
+    ("enough", np.float64),
+    ("worth", np.float64),  # its variance against that which is assumed: what each of them is worth
+    ("held", np.float64),  # of the present excursion: total, outliers held
     ("recent", np.float64),  # level of late, beside ``usual``: the trend; nothing is judged by it
 ])
 
@@ -74,28 +82,83 @@ def follow(
     if chart["scale"] > 0.0:
         z = (value - chart["centre"]) / (chart["scale"] * _noisier(chart, value))
         size = min(max(z, -_CLIP), _CLIP)
-    if chart["scale"] <= 0.0 and chart["events"] < _EVENTS and chart["firing"] == 0:
-        _set_share(chart, chart["events"] + value, chart["seen"] + trials, factor)
     if chart["sum"] <= 0.0:
         chart["since_ns"], chart["count"], chart["total"], chart["peak"] = t, 0.0, 0.0, 0.0
-    limit = _limit(chart, per_limit)
+        chart["held"] = 0.0
+    limit = _limit(chart, per_limit, trials)
     chart["rows"] += 1.0
     chart["count"] += trials
     chart["total"] += value
+    chart["held"] += chart["centre"] + size * chart["scale"]
     actual = chart["total"] / chart["count"]
     if chart["wanders"] == 1:
         _wander(chart, chart["centre"] + size * chart["scale"], shift)
-    reached = chart["sum"] + chart["gain"] * size - trials * chart["cost"]
-    chart["sum"] = min(max(reached, 0.0), _REACH * limit)
-    chart["peak"] = max(chart["peak"], chart["sum"])
-    if chart["sum"] >= limit:
+    now = _evidence(chart, size, trials, factor, limit)
+    chart["peak"] = max(chart["peak"], now)
+    if now >= limit:
+        if chart["firing"] == 0:
+            chart["sum"] = now  # from here on it is asked when it is over
         chart["firing"] = 1
-    elif chart["sum"] <= 0.0:
-        chart["firing"] = 0
+    elif now <= 0.0 or _undecided(chart):
+        if chart["firing"] == 0:
+            _learn(chart, factor)
+        chart["firing"], chart["sum"] = 0, 0.0
         if chart["peak"] > _LOW:
             chart["excursions"] += 1.0
             chart["excess"] += min(chart["peak"], limit) - _LOW
     return float(actual)
+
+
+@kernel
+def _evidence(
+    chart: Record, size: float, trials: float, factor: float, limit: float
+) -> float:
+    """Nats for a loss after one more cycle, given how well the reference is known.
+
+    The reference is as uncertain as its number of cycles makes it, so that the ratio of the
+    likelihoods is one of means over that uncertainty (a Bayes factor with the reference as its
+    prior: Gaussian for a mean, gamma for a share). While it fires, the plain ratio tells the end.
+    """
+    if chart["scale"] > 0.0 or chart["firing"] == 1:
+        reached = chart["sum"] + chart["gain"] * size - trials * chart["cost"]
+        doubt = 1.0
+        if chart["firing"] == 0:
+            doubt = 1.0 + chart["count"] / (chart["learned"] * chart["worth"])
+        chart["sum"] = min(max(reached, 0.0), _REACH * limit * doubt)
+        return float(chart["sum"] / doubt)
+    count, seen = chart["count"], chart["seen"]
+    cost = np.log((seen + factor * count) / (seen + count))
+    reached = chart["total"] * np.log(factor) - (chart["events"] + 0.5 + chart["total"]) * cost
+    chart["sum"] = max(reached, 0.0)
+    return float(chart["sum"])
+
+
+@kernel
+def _undecided(chart: Record) -> bool:
+    """Whether an excursion outlasts a reference that is known too little to tell it from itself."""
+    if chart["firing"] == 1:
+        return False
+    if chart["scale"] > 0.0:
+        little = chart["wanders"] == 0 and chart["learned"] < chart["enough"]
+        return bool(little and chart["count"] > _OUTLASTS * chart["learned"] * chart["worth"])
+    return bool(chart["events"] < _EVENTS and chart["count"] > _OUTLASTS * chart["seen"])
+
+
+@kernel
+def _learn(chart: Record, factor: float) -> None:
+    """Let the reference follow an excursion that is over; a lasting loss is none, so never learned.
+
+    So the reference goes on being refined after the warm-up, until it is known well enough.
+    """
+    if chart["scale"] <= 0.0:
+        if chart["events"] < _EVENTS:
+            _set_share(
+                chart, chart["events"] + chart["total"], chart["seen"] + chart["count"], factor)
+    elif chart["wanders"] == 0 and chart["learned"] < chart["enough"]:
+        chart["learned"] += chart["count"]
+        off = chart["held"] - chart["count"] * chart["usual"]
+        chart["usual"] += off / chart["learned"]
+        chart["centre"] = chart["usual"]
 
 
 @kernel
@@ -144,15 +207,17 @@ def _wander(chart: Record, value: float, shift: float) -> None:
 @kernel
 def _weigh(chart: Record, shift: float) -> None:
     """Nats of a deviation and of a cycle, for a rise by the share ``shift``."""
-    step = min(shift * abs(chart["centre"]) / chart["scale"], 1.2)  # steady machines show less too
+    step = min(shift * abs(chart["centre"]) / chart["scale"], _STEADY)
     chart["gain"], chart["cost"] = step, 0.5 * step * step
-    chart["theory"] = min(0.5 * step * step * np.exp(_LOW - 1.166 * step), 0.2)
+    # Siegmund, Sequential Analysis (1985), section 2.6: excursions above so many nats, per cycle.
+    chart["theory"] = 0.5 * step * step * np.exp(-_LOW - 1.166 * step)
 
 
 @kernel
-def _limit(chart: Record, per_limit: float) -> float:
-    """Nats that a healthy sum exceeds once in ``per_limit`` cycles."""
-    rate = (chart["excursions"] + _PRIOR) / (chart["rows"] + _PRIOR / chart["theory"])
+def _limit(chart: Record, per_limit: float, trials: float) -> float:
+    """Nats that a healthy sum exceeds once in ``per_limit`` rows."""
+    usual = chart["theory"] * trials
+    rate = (chart["excursions"] + _PRIOR) / (chart["rows"] + _PRIOR / usual)
     decay = (chart["excursions"] + _PRIOR) / (chart["excess"] + _PRIOR)
     decay = min(max(decay, 0.05), 1.0)
     return float(_LOW + max(np.log(max(rate * per_limit, 1.0)) / decay, 1.0))
@@ -170,18 +235,18 @@ def _learn_excursions(chart: Record, values: Float64) -> None:
         own = values[:half] if part == 0 else values[half:]
         other = values[half:] if part == 0 else values[:half]
         centre = _held_mean(other, chart["centre"], chart["scale"])
-        centre += _FORGIVEN * chart["scale"] / np.sqrt(other.size)
-        reached = peak = 0.0
+        reached = peak = count = 0.0
         for i in range(own.size):
             z = min(max((own[i] - centre) / chart["scale"], -_CLIP), _CLIP)
             reached = max(reached + chart["gain"] * z - chart["cost"], 0.0)
-            peak = max(peak, reached)
+            count += 1.0
+            peak = max(peak, reached / (1.0 + count / (other.size * chart["worth"])))
             if (reached <= 0.0 or i + 1 == own.size) and peak > _LOW:
                 chart["excursions"] += 1.0
                 chart["excess"] += min(peak, _PEAK) - _LOW
                 peak = 0.0
             if reached <= 0.0:
-                peak = 0.0
+                peak = count = 0.0
     chart["rows"] += values.size
 
 
@@ -216,17 +281,18 @@ def freeze_mean(
         means[b] = held[b * _BATCH : (b + 1) * _BATCH].mean()
     if batches >= 4:
         spread = np.sqrt(_BATCH * ((means - means.mean()) ** 2).sum() / (batches - 1))
-        scale = max(scale, spread)
+        if spread > _BEYOND * held.std():
+            scale = max(scale, spread)
     # Ten batches know little; neighbours tell more of a memory that fades (as an AR(1) does).
     off = held - held.mean()
     memory = (off[1:] * off[:-1]).sum() / max((off * off).sum(), 1e-300)
     if memory > 2.0 / np.sqrt(values.size):
         scale = max(scale, held.std() * np.sqrt((1.0 + memory) / max(1.0 - memory, 0.02)))
-    scale = max(scale, floor * abs(centre), 1e-300)
-    # The centre itself is known to a deviation / sqrt(n) only: most of such an error is forgiven.
-    chart["usual"] = centre
-    chart["centre"] = centre + _FORGIVEN * scale / np.sqrt(values.size)
-    chart["scale"] = scale
+    known = max(scale, 1e-300)
+    scale = max(scale * (1.0 + _FEW / values.size), floor * abs(centre), 1e-300)
+    chart["usual"] = chart["centre"] = centre
+    chart["scale"], chart["learned"] = scale, float(values.size)
+    chart["enough"], chart["worth"] = _TIMES * values.size, min((scale / known) ** 2, 1e6)
     chart["wanders"] = 1 if scale > _WANDER * held.std() else 0
     _weigh(chart, shift)
     chart["known"] = 1
@@ -251,14 +317,18 @@ def freeze_share(chart: Record, events: float, cycles: float, factor: float) -> 
 def _set_share(chart: Record, events: float, cycles: float, factor: float) -> None:
     """An event is worth ln factor, a cycle costs ln of the mean weight."""
     chart["events"], chart["seen"] = events, cycles
-    # One event and one error more than was seen: a share that was never seen is not nought.
-    share = min((events + 1.0 + _ERRORS * np.sqrt(events + 1.0)) / (cycles + 1.0), 0.5)
+    # Half an event more than was seen: a share that was never seen is not nought.
+    share = min((events + 0.5) / (cycles + 1.0), 0.5)
     raised = min(factor * share, 0.9)
     chart["centre"], chart["usual"] = share, max(events, 0.5) / cycles
     chart["scale"] = 0.0
     chart["cost"] = -np.log((1.0 - raised) / (1.0 - share))
     chart["gain"] = np.log(raised / share) + chart["cost"]
-    chart["theory"] = 0.5 * share
+    # The mean time between excursions of Poisson events, by scale functions (Avram, Kyprianou,
+    # Pistorius, Annals of Applied Probability 14 (2004), section 3), its leading term.
+    chart["theory"] = (
+        share * (factor - 1.0 - np.log(factor)) ** 2 / (factor * np.log(factor) - factor + 1.0)
+        * np.exp(-_LOW))
 
 
 @kernel

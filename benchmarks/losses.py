@@ -6,7 +6,9 @@ ids, each with the median delay and how many of how many were called. The alert 
 week, of which ``budget_share`` goes to losses (``anomaly.production``).
 
 * ``losses.live.<kind>.<size>``: injected into a simulated line, through the whole engine
-  (``benchmarks.losses_live``); ``losses.live.quiet`` a healthy line with every nuisance,
+  (``benchmarks.losses_live``), a station that stays slow after a change of product and one that
+  becomes the bottleneck (``neighbours_blamed``: losses told of the others); ``losses.live.quiet``
+  a healthy line with every nuisance,
   ``losses.live.sme_cycles`` a real shop floor in its own five minutes, status and alarm hidden;
 * ``losses.<kind>.<background>.<size>``: charts alone, on the *scatter* of real cycles (a relative
   residual with its own order and tail, so its autocorrelation too) laid on a 76 s cycle. A row of
@@ -64,9 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANDON_DATA", default)))
-    parser.add_argument("--seeds", type=int, default=12, help="machines per figure")
+    parser.add_argument("--seeds", type=int, default=60, help="machines per figure")
     parser.add_argument("--part", choices=("all", "live", "charts", "coverage"), default="all")
-    parser.add_argument("--lines", type=int, default=2, help="simulated lines per live figure")
+    parser.add_argument("--lines", type=int, default=3, help="simulated lines per live figure")
     parser.add_argument("--out", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
     found: dict[str, Any] = {}
@@ -91,6 +93,10 @@ def live(data: Path, lines: int) -> dict[str, Any]:
     for kind, (_, sizes, _) in losses_live.KINDS.items():
         for size in sizes:
             found[f"losses.live.{kind}.{size:g}"] = losses_live.called(kind, size, lines)
+    for size in losses_live.CHANGEOVER_SIZES:
+        found[f"losses.live.rate_after_changeover.{size:g}"] = losses_live.after_changeover(
+            size, lines)
+    found["losses.live.bottleneck"] = losses_live.moved_bottleneck(lines)
     found["losses.live.quiet"] = losses_live.quiet_line(2, 5.0)
     if (data / "sme_cycles").is_dir():
         found["losses.live.sme_cycles"] = losses_live.shop_floor(data)

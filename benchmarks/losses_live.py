@@ -7,6 +7,7 @@ machine, of its losses and of its sensors are counted apart; the first two share
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from anomaly.production import LOSS_KINDS
 from anomaly.registry import Registry
 from streams.demo import ChunkDecoder
 from streams.simulate import (
+    Chunk,
     Injection,
     LineConfig,
     PlannedStop,
@@ -39,6 +41,8 @@ STATION = 1
 #: Rest is learned where there is some: nights of two hours and two breaks a day.
 WITH_NIGHTS = Shift(0.0, 22.0, tuple(range(7)), breaks=((4.0, 900.0), (12.0, 1800.0)))
 NIGHTS_HOURS = 60.0
+#: What is seldom takes longer to know: two days of it are some fifty rejects.
+SELDOM_HOURS = 48.0
 #: Kind of injection -> hours it lasts, sizes, and the alerts that call it.
 KINDS: dict[str, tuple[float, tuple[float, ...], tuple[str, ...]]] = {
     "slow_cycle": (6.0, (0.01, 0.02, 0.05, 0.10), ("slow_cycle",)),
@@ -49,12 +53,16 @@ KINDS: dict[str, tuple[float, tuple[float, ...], tuple[str, ...]]] = {
     "sensor_frozen": (6.0, (1.0,), ("sensor_fault",)),
     "sensor_offset": (6.0, (4.0, 8.0), ()),  # any alert of the machine
 }
+#: After a product change the station stays so much slower; the product is told by a tag.
+CHANGEOVER_SIZES = (0.02, 0.05)
+#: A station that becomes the slowest of its line by so much.
+BOTTLENECK_SIZE = 0.20
 _SENSOR_KINDS = ("sensor_fault", "data_gap")
 
 
 def run_line(
     config: LineConfig, injections: Sequence[Injection], budget: str = "1/week",
-    warm: int = 4000,
+    warm: int = 4000, tell_product: bool = False,
 ) -> tuple[Monitor, list[Alert]]:
     """Every alert on a simulated line, judged live with everything on."""
     registry = Registry()
@@ -65,9 +73,22 @@ def run_line(
     decoder = ChunkDecoder(registry, [s.name for s in config.stations], 1 << 60)
     alerts: list[Alert] = []
     for chunk in simulate(config, injections, chunk_seconds=HOUR):
+        if tell_product:
+            chunk = _with_product(config, chunk)
         for batch in decoder.decode(chunk):
             alerts += monitor.process(batch.readings).alerts
     return monitor, alerts + list(monitor.flush().alerts)
+
+
+def _with_product(config: LineConfig, chunk: Chunk) -> Chunk:
+    """The same with the number of the product as a column."""
+    runs = sorted(config.product_runs, key=lambda run: run.start_seconds)
+    begins = [config.start_time_ns + round(run.start_seconds * 1e9) for run in runs]
+    made = np.array([0.0, *(run.product for run in runs)])
+    product = made[np.searchsorted(begins, chunk.time_ns, "right")]
+    return dataclasses.replace(
+        chunk, columns=(*chunk.columns, "product"),
+        values=np.ascontiguousarray(np.column_stack([chunk.values, product])))
 
 
 def line(seed: int, hours: float, **changes: Any) -> LineConfig:
@@ -82,7 +103,8 @@ def called(kind: str, size: float, seeds: int) -> dict[str, Any]:
     hours, _, named = KINDS[kind]
     delays = []
     for seed in range(seeds):
-        healthy = NIGHTS_HOURS if kind == "idle_energy" else HEALTHY_HOURS
+        healthy = {"idle_energy": NIGHTS_HOURS, "reject_rate": SELDOM_HOURS,
+                   "micro_stops": SELDOM_HOURS}.get(kind, HEALTHY_HOURS)
         shifts = (WITH_NIGHTS,) if kind == "idle_energy" else ()
         config = line(100 + seed, healthy + hours, shifts=shifts)
         _, alerts = run_line(
@@ -92,13 +114,58 @@ def called(kind: str, size: float, seeds: int) -> dict[str, Any]:
         times = [a.time_ns for a in fired(alerts) if a.asset == name and a.time_ns >= begin and (
             a.kind in named if named else a.kind not in (*LOSS_KINDS, "data_gap"))]
         delays.append((min(times) - begin) / 1e9 if times else np.inf)
+    return _told(delays)
+
+
+def after_changeover(size: float, seeds: int) -> dict[str, Any]:
+    """How soon a station is called that stays slow after a change of product."""
+    change = 24.0
+    delays = []
+    for seed in range(seeds):
+        runs = tuple(ProductRun(hour * HOUR, k % 2) for k, hour in enumerate((6.0, 12.0, 18.0), 1))
+        config = line(200 + seed, change + 6.0, products=(Product("A"), Product("B", 1.06, 1.05)),
+                      product_runs=(*runs, ProductRun(change * HOUR, 0)))
+        _, alerts = run_line(config, [Injection(
+            "changeover_loss", STATION, (change - 1.0) * HOUR, 7.0 * HOUR, size)],
+            tell_product=True)
+        begin = config.start_time_ns + round(change * HOUR * 1e9)
+        delays.append(_first(alerts, config, ("rate_after_changeover", "slow_cycle"), begin))
+    return _told(delays)
+
+
+def moved_bottleneck(seeds: int) -> dict[str, Any]:
+    """How soon it is told that another station holds the line up, and what its neighbours hear."""
+    delays, blamed = [], 0
+    for seed in range(seeds):
+        config = line(300 + seed, 24.0 + 12.0)
+        _, alerts = run_line(config, [Injection(
+            "slow_cycle", STATION, 24.0 * HOUR, 12.0 * HOUR, BOTTLENECK_SIZE)])
+        begin = config.start_time_ns + round(24.0 * HOUR * 1e9)
+        delays.append(_first(alerts, config, ("bottleneck",), begin))
+        name = config.stations[STATION].name
+        blamed += sum(a.asset != name and a.time_ns >= begin and a.kind in LOSS_KINDS
+                      for a in fired(alerts))
+    return _told(delays) | {"neighbours_blamed": blamed}
+
+
+def _first(
+    alerts: Sequence[Alert], config: LineConfig, kinds: Sequence[str], begin: int
+) -> float:
+    """Seconds from ``begin`` to the station's first alert of these kinds."""
+    name = config.stations[STATION].name
+    times = [a.time_ns for a in fired(alerts)
+             if a.asset == name and a.time_ns >= begin and a.kind in kinds]
+    return (min(times) - begin) / 1e9 if times else np.inf
+
+
+def _told(delays: Sequence[float]) -> dict[str, Any]:
     median = float(np.median(delays))
-    cycle = default_stations(3)[STATION].cycle_seconds
     told = np.isfinite(median)
     return {
-        "median_cycles": round(median / cycle) if told else None,
+        "median_cycles": round(median / default_stations(3)[STATION].cycle_seconds)
+        if told else None,
         "median_hours": round(median / HOUR, 2) if told else None,
-        "called": f"{int(np.isfinite(delays).sum())}/{seeds}",
+        "called": f"{int(np.isfinite(delays).sum())}/{len(delays)}",
     }
 
 
@@ -119,8 +186,7 @@ def quiet_line(seeds: int, days: float) -> dict[str, Any]:
         names = [station.name for station in config.stations]
         for a in fired(alerts):
             assert a.asset in names
-            counts["sensor" if a.kind in _SENSOR_KINDS else
-                   "loss" if a.kind in LOSS_KINDS else "machine"] += 1
+            counts[_sort(a)] += 1
         rows = monitor.arrays()["reference"]["asset"]["rows"][: len(names)]
         weeks += float((rows - 4000).sum()) * ROW_SECONDS / WEEK_SECONDS
     return _promise(counts, weeks)
@@ -137,9 +203,7 @@ def shop_floor(data: Path) -> dict[str, Any]:
     alerts: list[Alert] = []
     for part in _shop_rows(data, registry):
         alerts += monitor.process(part).alerts
-    counts = Counter(
-        "sensor" if a.kind in _SENSOR_KINDS else "loss" if a.kind in LOSS_KINDS else "machine"
-        for a in fired(alerts))
+    counts = Counter(_sort(a) for a in fired(alerts))
     weeks = 0.0
     for a in range(len(registry.assets)):
         told = monitor.statement(a)
@@ -170,11 +234,20 @@ def fired(alerts: Sequence[Alert]) -> list[Alert]:
     return list({a.id: a for a in reversed(alerts) if a.state == "firing"}.values())[::-1]
 
 
+def _sort(alert: Alert) -> str:
+    """Whose alert it is; an interruption that is expected is announced beside the budget."""
+    if alert.kind in _SENSOR_KINDS:
+        return "sensor"
+    if alert.kind == "stop_expected":
+        return "stop"
+    return "loss" if alert.kind in LOSS_KINDS else "machine"
+
+
 def _promise(counts: Counter[str], weeks: float) -> dict[str, Any]:
     spoken = counts["machine"] + counts["loss"]
     return {
         "machine_weeks": round(weeks, 2), "promised": round(weeks, 1),
         "machine_alerts": counts["machine"], "loss_alerts": counts["loss"],
-        "sensor_alerts": counts["sensor"],
+        "sensor_alerts": counts["sensor"], "stops_expected": counts["stop"],
         "achieved_over_promised": round(spoken / weeks, 2) if weeks > 0.0 else None,
     }

@@ -60,7 +60,7 @@ def false_findings(found: np.ndarray, count: int = HEALTHY + CHANGED) -> int:
     return int(((found["firing"] == 1) & (found["row"] % count < HEALTHY)).sum())
 
 
-@pytest.mark.parametrize("scatter, median", [(0.01, 8), (0.02, 25), (0.03, 42)])
+@pytest.mark.parametrize("scatter, median", [(0.01, 8), (0.02, 22), (0.03, 38)])
 def test_two_per_cent_slower_is_called_within_the_mark(scatter: float, median: float) -> None:
     table = cycles(scatter)
     table["seconds"][:, HEALTHY:] *= 1.02
@@ -85,7 +85,7 @@ def test_each_other_kind_is_found_as_itself() -> None:
     jams = cycles(seed=4)
     more = generator.random((ASSETS, CHANGED)) < 0.08
     jams["seconds"][:, changed] += more * CYCLE * (1.0 + 4.0 * generator.random(more.shape))
-    assert np.median(delays(judged(jams), small.MICRO_STOPS)) <= 90
+    assert np.median(delays(judged(jams), small.MICRO_STOPS)) <= 105
     dear = cycles(seed=5)
     dear["energy"][:, changed] *= 1.02
     assert np.median(delays(judged(dear), small.ENERGY)) <= 150  # judged in means of 25 parts

@@ -82,4 +82,47 @@ def test_the_chart_of_a_share(seed: int) -> None:
     assert any(found)
     assert found == expected
     assert chart[0]["sum"] == pytest.approx(twin.sum, abs=1e-9)
-    assert chart[0]["excess"] == pytest.approx(twin.excess)
+    assert chart[0]["excess"] == pytest.approx(twin.seen.excess)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_chart_of_a_mean(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, scatter = (250, 0.01 + 0.01 * (seed % 3)) if seed < 4 else (20, 0.005)
+    healthy = 76.0 * (1.0 + scatter * rng.normal(size=n))
+    later = 76.0 * (1.0 + scatter * rng.normal(size=1500))
+    later[::97] *= 1.2
+    later[900:1200] *= 1.03
+    twin = naive_charts.Mean(healthy.tolist(), 0.0175, 0.005)
+    chart = np.zeros(1, CHART)
+    charts.freeze_mean(chart[0], healthy, 0.0175, np.inf, 20, 0.005)
+    assert chart[0]["wanders"] == 0
+    assert chart[0]["scale"] == pytest.approx(twin.scale)
+    found = []
+    for i, value in enumerate(later.tolist()):
+        charts.follow(chart[0], value, 1.0, i + 1, 5000.0, 0.0175, 2.0)
+        found.append(bool(chart[0]["firing"]))
+    assert found == twin.follow(later.tolist(), 5000.0)
+    assert any(found[900:1200])
+    assert not found[-1]
+    assert chart[0]["centre"] == pytest.approx(twin.centre)
+    assert chart[0]["sum"] == pytest.approx(twin.sum, abs=1e-9)
+    assert chart[0]["excess"] == pytest.approx(twin.seen.excess)
+
+
+@pytest.mark.parametrize("step, learned", [(0.3, 250.0), (0.6, 250.0), (1.1, 40.0)])
+def test_the_limit_of_a_mean_keeps_its_promise(step: float, learned: float) -> None:
+    """Healthy cycles, references learned from as few as said: findings against the budget."""
+    rng = np.random.default_rng(round(10 * step))
+    per_limit, machines, later = 1000.0, 60, 1000
+    fired = 0
+    for _ in range(machines):
+        healthy = 100.0 + rng.normal(size=round(learned))
+        chart = np.zeros(1, CHART)
+        charts.freeze_mean(chart[0], healthy, step / 100.0, np.inf, 20, 1e-9)
+        before = 0
+        for i, value in enumerate((100.0 + rng.normal(size=later)).tolist()):
+            charts.follow(chart[0], value, 1.0, i + 1, per_limit, step / 100.0, 2.0)
+            fired += int(chart[0]["firing"] > before)
+            before = int(chart[0]["firing"])
+    assert 0.3 <= fired / (machines * later / per_limit) <= 1.5

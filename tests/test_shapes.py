@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from anomaly.monitor import Monitor
 from anomaly.production_roles import Config, role_names
 from anomaly.registry import Registry
 from tests.naive import shapes as naive
+from tests.naive.levels import Levels
 
 START = 1_700_000_000 * 10**9
 
@@ -278,3 +280,30 @@ def test_a_counter_a_pulse_or_a_state_goes_before_the_shape() -> None:
     assert role_names(Config(shape_sensor="none"), ["power_kw"]) == {}
     with pytest.raises(ConfigError):
         parse({"losses": {"shape_sensors": "power"}})
+
+
+@pytest.mark.parametrize("beat_seconds", [0, 120])
+def test_levels_against_the_twin(beat_seconds: int) -> None:
+    """Running in turns of hours; with a beat the minutes show the machine's own cycle first."""
+    rng = np.random.default_rng(beat_seconds)
+    n = 32 * 3600 // 10
+    seconds = np.arange(n) * 10
+    runs = (seconds // 5400) % 3 != 1
+    value = np.where(runs, 8.0, 1.0) + 0.2 * rng.normal(size=n)
+    if beat_seconds:
+        value = np.where(runs & (seconds % beat_seconds < beat_seconds // 2), 2.0, value)
+    value[::17] = np.nan
+
+    def guess(means: Sequence[float]) -> tuple[float, float, float, float]:
+        found = states.guess_levels(np.array(means))
+        return found.threshold, found.idle, found.running, found.confidence
+
+    twin = Levels(guess)
+    expected = [twin.follow(int(t) * 10**9, float(v)) for t, v in zip(seconds, value, strict=True)]
+    state = levels.allocate(1)
+    zeros = np.zeros(n, np.int64)
+    found = levels.run(state, np.zeros(1, np.int64), zeros, seconds * 10**9, value)
+    words = {None: states.UNCHANGED, True: states.PRODUCING, False: states.STOPPED}
+    assert twin.known is not None
+    assert found.tolist() == [words[one] for one in expected]
+    assert state["asset_row"][0]["threshold"] == twin.known[0]
