@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from anomaly import ledger
 from anomaly.production import Statement
-from streams.report.words import escape, percent, plural, short
+from streams.report.words import duration, escape, percent, plural, short
 
 #: How the headings are told, and their colours: safe for the colour-blind, grey for no loss.
 WORDS = {
@@ -56,7 +56,7 @@ def _machine(name: str, told: Statement) -> str:
     shifts = [account for _, _, account in told.shifts if account.production_seconds > 0.0]
     bars = _bar(total, _HEIGHT) + "".join(_bar(one, 6) for one in shifts[-_SHIFTS_LIMIT:])
     worst = "; ".join(
-        f"{WORDS[loss.heading][0]} {loss.seconds / 60.0:,.1f} min"
+        f"{WORDS[loss.heading][0]} {duration(loss.seconds)}"
         + (f" ({loss.parts:,.0f} parts)" if loss.parts == loss.parts and loss.parts >= 1 else "")
         + (f", {loss.money:,.0f} in money" if loss.money >= 0.5 else "")
         for loss in total.losses(told.prices)[:_TOP])
@@ -91,7 +91,7 @@ def _bar(account: ledger.Account, height: int) -> str:
             word, colour = WORDS[heading]
             pieces.append(
                 f'<rect x="{at:.2f}" width="{width:.2f}" height="{height}" fill="{colour}">'
-                f"<title>{word} {ns / 6e10:,.1f} min</title></rect>")
+                f"<title>{word} {duration(ns / 1e9)}</title></rect>")
         at += width
     return (f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH // 2}" height="{height}" '
             f'preserveAspectRatio="none" role="img" aria-label="time by heading">'
