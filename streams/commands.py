@@ -24,6 +24,7 @@ from streams import kafka_state, verdicts
 from streams.errors import UsageError
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message
+from streams.kafka_source import reach
 from streams.lane import Lane
 from streams.times import iso
 
@@ -34,6 +35,8 @@ COMMAND_LIMIT = 100_000
 #: Entries of a partition's memory; the ledger itself keeps all.
 MEMORY_LIMIT = 1000
 _TEXT_LIMIT = 1000
+#: Longest wait for the broker to keep a command.
+SEND_SECONDS = 10
 _LONGEST_NS = 10 * 366 * 86_400 * 10**9
 
 _LEDGER, _UNDO = b"ledger/", b"undo/"
@@ -106,14 +109,17 @@ def send(options: Mapping[str, Any], kafka: KafkaSettings, command: Command) -> 
     if wrong is not None:
         raise UsageError(f"{command.kind}: {wrong}")
     try:
-        producer = KafkaProducer(acks="all", **options)
+        reach(options)
+        producer = KafkaProducer(acks="all", max_block_ms=SEND_SECONDS * 1000, **options)
         try:
             producer.send(kafka.commands_topic, key=command.asset.encode(),
-                          value=msgspec.json.encode(command)).get(timeout=30)
+                          value=msgspec.json.encode(command)).get(timeout=SEND_SECONDS)
         finally:
             producer.close(timeout=5)
     except (KafkaError, OSError) as error:
-        raise UsageError(f"the command could not be sent: {error}") from None
+        raise UsageError(
+            f"the command could not be sent to {kafka.commands_topic}, which andon run makes when "
+            f"it starts first: {error}") from None
 
 
 def new_id() -> str:

@@ -5,6 +5,7 @@ Reads only. The same words as the report use: the condition of every asset and s
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
@@ -48,6 +49,7 @@ def inspect(settings: Settings, asset: str, stdout: TextIO) -> int:
     """Write what the state topic holds; with ``asset``, every sensor of that asset."""
     kafka = settings.kafka
     options = client_options(kafka)
+    known: set[str] = set()
     for partition in range(partitions(options, kafka.state_topic_name)):
         latest = kafka_state.read(dict(options), kafka.state_topic_name, partition)
         found = kafka_state.restored(
@@ -60,8 +62,10 @@ def inspect(settings: Settings, asset: str, stdout: TextIO) -> int:
             f"{registry.tag_count} tags, {found.size_bytes} bytes in {found.records} records\n")
         if found.checkpoint is not None:
             counts = ", ".join(f"{v} {k}" for k, v in found.checkpoint.counts.items() if v)
-            stdout.write(f"  messages: {counts}\n")
+            stdout.write(f"  messages: {counts or 'none'}\n")
         _tell(found.monitor, asset, stdout)
+        known.update(registry.assets)
+    _require(asset, known)
     return EXIT_OK
 
 
@@ -77,6 +81,7 @@ def inspect_directory(settings: Settings, directory: Path, asset: str, stdout: T
     partitions = kept.partitions() if kept is not None else []
     if kept is None or not partitions:
         raise UsageError(f"--state {directory}: holds no snapshots")
+    known: set[str] = set()
     for partition in partitions:
         found = kept.load(partition, settings.monitor)
         assert found is not None
@@ -87,7 +92,17 @@ def inspect_directory(settings: Settings, directory: Path, asset: str, stdout: T
             f"{len(monitor.registry.assets)} assets, {monitor.registry.tag_count} tags, "
             f"{size} bytes in snapshots\n")
         _tell(monitor, asset, stdout)
+        known.update(monitor.registry.assets)
+    _require(asset, known)
     return EXIT_OK
+
+
+def _require(asset: str, known: set[str]) -> None:
+    """Say so where no partition has the asset that was asked for."""
+    if asset and asset not in known:
+        near = difflib.get_close_matches(asset, sorted(known), n=3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise UsageError(f"no asset is called {asset!r}{hint}")
 
 
 def _tell(monitor: Monitor, asset: str, stdout: TextIO) -> None:
@@ -102,7 +117,7 @@ def _tell(monitor: Monitor, asset: str, stdout: TextIO) -> None:
         stdout.write("  assets: " + ", ".join(f"{n} {s}" for s, n in states.items()) + "\n")
 
 
-def show_ledger(settings: Settings, stdout: TextIO) -> int:
+def show_ledger(settings: Settings, stdout: TextIO, stderr: TextIO) -> int:
     """Write every effect of a command, one JSON object a line."""
     kafka = settings.kafka
     options = client_options(kafka)
@@ -110,4 +125,6 @@ def show_ledger(settings: Settings, stdout: TextIO) -> int:
     entries: list[Entry] = ledger(dict(options), kafka, count)
     for entry in entries:
         stdout.write(msgspec.json.encode(entry).decode() + "\n")
+    if not entries:
+        stderr.write("andon: the ledger has no entries yet\n")
     return EXIT_OK

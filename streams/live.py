@@ -27,7 +27,7 @@ from streams.file_outbox import FileOutbox
 from streams.front import Front
 from streams.health import Status
 from streams.kafka_settings import client_options
-from streams.kafka_source import KafkaSource, patiently, prepare_topics
+from streams.kafka_source import KafkaSource, patiently, prepare_topics, reach
 from streams.lane import Lane
 from streams.local import LocalOptions
 from streams.local_front import Attendant
@@ -114,6 +114,7 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
     kafka = settings.kafka
     quiet_libraries()
     try:
+        reach(client_options(kafka))
         consumer = KafkaConsumer(group_id=None, enable_auto_commit=False,
                                  isolation_level="read_committed", **client_options(kafka))
     except (KafkaError, OSError) as error:

@@ -91,7 +91,7 @@ def ledger(parsed: argparse.Namespace) -> int:
 
     settings = _options(parsed).load()
     if not parsed.revert:
-        return inspection.show_ledger(settings, sys.stdout)
+        return inspection.show_ledger(settings, sys.stdout, sys.stderr)
     options = client_options(settings.kafka)
     count = inspection.partitions(options, settings.kafka.state_topic_name)
     for entry in commands.ledger(dict(options), settings.kafka, count):
@@ -177,6 +177,8 @@ def _give(settings: Settings, command: Command) -> int:
 
     commands.send(client_options(settings.kafka), settings.kafka, command)
     sys.stdout.write(f"{command.id}\n")
+    sys.stderr.write("andon: given; once a worker has applied it, andon ledger lists it under this "
+                     "id\n")
     return 0
 
 

@@ -22,12 +22,14 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
-from streams.demo import BUDGET, COLUMNS, with_day_before
+from streams.demo import BUDGET, COLUMNS, LEARNING_SECONDS, with_day_before
 from streams.errors import EXIT_FINDING, EXIT_OK, UsageError
 from streams.live import quiet_libraries
 from streams.simulate import demo_recording, simulate
 
 PARTITIONS = 4
+#: Share of a day in which a station of the line produces; the rest are night, breaks and stops.
+PRODUCING = 0.7
 #: Longest time for everything to be judged after it was sent.
 PATIENCE_SECONDS = 600.0
 
@@ -50,10 +52,11 @@ def demo(bootstrap: str, seed: int, stdout: TextIO, stderr: TextIO) -> int:
         raise UsageError(f"no broker at {bootstrap}: {error}") from None
     with tempfile.TemporaryDirectory(prefix="andon-demo-") as folder:
         config = Path(folder) / "andon.toml"
-        config.write_text(_settings(bootstrap, name), encoding="utf-8")
+        config.write_text(_settings(bootstrap, name, seed), encoding="utf-8")
         workers = [_worker(config), _worker(config)]
         try:
-            stderr.write(f"{name}.readings: two workers; one will be killed\n")
+            stderr.write(f"{name}.readings: a day to learn from and a shift with faults, in a "
+                         "minute or two; two workers, one of which will be killed\n")
             sent = _send(bootstrap, name, seed)
             return _watch(bootstrap, name, sent, workers, config, stdout, stderr)
         finally:
@@ -63,9 +66,13 @@ def demo(bootstrap: str, seed: int, stdout: TextIO, stderr: TextIO) -> int:
                 worker.wait()
 
 
-def _settings(bootstrap: str, name: str) -> str:
+def _settings(bootstrap: str, name: str, seed: int) -> str:
+    plant, _ = with_day_before(*demo_recording(seed))
+    # ``andon demo`` ends the warm-up by the clock; here rows count, and only of what produces.
+    learning = round(PRODUCING * LEARNING_SECONDS / plant.row_interval_seconds)
     servers = json.dumps(bootstrap.split(","))
-    return (f'budget = "{BUDGET}"\n[kafka]\nbootstrap_servers = {servers}\n'
+    return (f'budget = "{BUDGET}"\nwarm_up_rows = {learning}\n'
+            f"[kafka]\nbootstrap_servers = {servers}\n"
             f'topic = "{name}.readings"\ngroup = "{name}"\nalerts_topic = "{name}.alerts"\n'
             f'dead_letter_topic = "{name}.dead"\nlate_topic = "{name}.late"\n'
             f'commands_topic = "{name}.commands"\nsession_seconds = 6.0\n'
