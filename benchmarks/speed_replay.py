@@ -35,7 +35,7 @@ Figure = dict[str, Any]
 def replay_figures(share: int, figure: Callable[..., Figure]) -> list[Figure]:
     """Replay and reading alone, of Parquet and of CSV; a share of the machines where wanted."""
     assets = max(1, ASSETS // share)
-    short, long = WARM_UP_SECONDS + 30, WARM_UP_SECONDS + 60
+    short, long = WARM_UP_SECONDS + 10, WARM_UP_SECONDS + 130
     readings = (long - short) * assets * SENSORS * RATE
     found = []
     with tempfile.TemporaryDirectory() as name:
