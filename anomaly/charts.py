@@ -117,9 +117,16 @@ def _evidence(
 
     The reference is as uncertain as its number of cycles makes it, so that the ratio of the
     likelihoods is one of means over that uncertainty (a Bayes factor with the reference as its
-    prior: Gaussian for a mean, gamma for a share). While it fires, the plain ratio tells the end.
+    prior: Gaussian for a mean, gamma for a share). While it fires, the plain ratio tells the end;
+    of a share it is that of the level it rose to, or jams that are over would go on for a day.
     """
-    if chart["scale"] > 0.0 or chart["firing"] == 1:
+    if chart["scale"] <= 0.0 and chart["firing"] == 1:
+        share = chart["centre"]
+        raised = max(chart["total"] / chart["count"], factor * share)
+        reached = chart["sum"] + size * np.log(raised / share) - trials * (raised - share)
+        chart["sum"] = min(max(reached, 0.0), _REACH * limit)
+        return float(chart["sum"])
+    if chart["scale"] > 0.0:
         reached = chart["sum"] + chart["gain"] * size - trials * chart["cost"]
         doubt = 1.0
         if chart["firing"] == 0:

@@ -67,8 +67,8 @@ class Share:
             inside.append(event)
             if self.firing:
                 low = self.probability
-                high = min(self.factor * low, 0.9)
-                ratio = math.log(high / low) if event else math.log((1.0 - high) / (1.0 - low))
+                high = max(sum(inside) / len(inside), self.factor * low)
+                ratio = event * math.log(high / low) - (high - low)
                 self.sum = min(max(self.sum + ratio, 0.0), REACH * limit)
             else:  # the gamma prior integrated out: a rate that rose against one that did not
                 k, n = sum(inside), float(len(inside))
