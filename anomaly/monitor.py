@@ -54,7 +54,7 @@ from anomaly.batches import (
     ScoreBatch,
 )
 from anomaly.config import WEEK_SECONDS, MonitorConfig
-from anomaly.detectors import DETECTORS, State, run_rebuild, run_step
+from anomaly.detectors import DETECTORS, State, run_all, run_rebuild
 from anomaly.errors import StateError
 from anomaly.registry import Registry
 from anomaly.watchers import Watchers
@@ -430,15 +430,9 @@ class Monitor:
 
     def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
         """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""
-        m = len(rows)
-        learn = np.full(m, np.inf)
-        score = np.empty((len(self._detectors), m))
-        evidence = [np.empty_like(rows.x) for _ in self._detectors]
-        for j, (bound, config) in enumerate(zip(self._detectors, self._configs, strict=True)):
-            run_step(
-                bound, config, self._state[room.key(bound)], self.registry.table, rows.asset,
-                rows.x, learn, score[j], evidence[j])
-        return np.ascontiguousarray(score.T), evidence
+        states = [self._state[room.key(bound)] for bound in self._detectors]
+        return run_all(
+            self._detectors, self._configs, states, self.registry.table, rows.asset, rows.x)
 
     def _score(self, rows: RowBatch, number: Int64, score: Float64, level: Float64) -> Float64:
         fused = np.empty(len(rows))
