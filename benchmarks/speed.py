@@ -28,12 +28,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import speed_kafka, speed_replay, speed_table
+from benchmarks import speed_kafka, speed_replay, speed_scale, speed_table
 
 RUNS = 5
 PEERS = ("numpy", "numba", "pyarrow", "kafka-python", "msgspec", "river", "stumpy",
-         "confluent-kafka")
-GROUPS = ("start", "replay", "engine", "detectors", "vibration", "kafka")
+         "confluent-kafka", "capymoa")
+GROUPS = ("start", "replay", "engine", "detectors", "vibration", "kafka", "peers",
+          "touchstone", "growth")
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.json"
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -63,6 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
         "detectors": lambda: detector_figures(20_000 // share),
         "vibration": lambda: [vibration_figure(320 // share)],
         "kafka": lambda: speed_kafka.kafka_figures(300_000 // share, _figure),
+        "peers": lambda: speed_scale.peer_figures(20_000 // share, _timed, _figure),
+        "touchstone": lambda: speed_scale.touchstone_figures(3 if share == 1 else 1, _figure),
+        "growth": lambda: speed_scale.growth_figures(
+            (1_000, 10_000, 100_000, 1_000_000)[:4 if share == 1 else 2], _figure),
     }
     fresh = [f for group in options.only or GROUPS for f in makers[group]()]
     print(speed_table.table({"about": about(), "figures": fresh}), end="")
@@ -98,14 +103,15 @@ def engine_figure(share: int) -> Figure:
     from anomaly.monitor import Monitor
     from anomaly.registry import Registry
 
-    assets, sensors, seconds, rate, warm_up = 1000 // share, 10, 30, 10, 60
+    assets, sensors, seconds, rate = 1000 // share, 10, 30, 10
     registry = Registry()
     for name in range(assets):
         registry.columns(registry.asset(f"m{name}"), [f"s{c}" for c in range(sensors)])
-    monitor = Monitor(parse({"warm_up_rows": warm_up, "windows": {"row_seconds": 1.0}}), registry)
+    monitor = Monitor(parse({"windows": {"row_seconds": 1.0}}), registry)
+    learned = monitor.config.warm_up_rows + 100
     rng = np.random.default_rng(1)
 
-    def second(number: int) -> Any:
+    def second(number: int, rate: int = rate) -> Any:
         ticks = assets * rate
         asset = np.repeat(np.tile(np.arange(assets), rate), sensors)
         time_ns = np.repeat(number * 10**9 + np.arange(rate) * 10**8, assets * sensors)
@@ -113,11 +119,13 @@ def engine_figure(share: int) -> Figure:
         return reading_batch(asset, np.tile(np.arange(sensors), ticks), time_ns,
                              rng.normal(size=ticks * sensors), closes)
 
-    for number in range(warm_up + 5):
-        monitor.process(second(number))
-    batches = [second(warm_up + 5 + number) for number in range(seconds)]
+    for number in range(learned):
+        monitor.process(second(number, 1))
+    batches = [second(learned + number) for number in range(seconds)]
+    said = monitor.process(batches[0]).scores.detector_score
+    assert not np.isnan(said).any(), "not every detector is at work"
     taken = []
-    for batch in batches:
+    for batch in batches[1:]:
         began = time.process_time()
         monitor.process(batch)
         taken.append((time.process_time() - began) / len(batch))

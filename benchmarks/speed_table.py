@@ -31,6 +31,8 @@ AIMS: dict[str, tuple[str, float]] = {
     "S-REPLAY-PARQUET": ("≥", 3e6),
     "S-REPLAY-CSV": ("≥", 1.5e6),
     "S-GROWTH": ("≤", 5.0),
+    "S-TOUCHSTONE": ("≤", 2.0),
+    "S-TOUCHSTONE-STUMPI": ("≥", 100.0),
     "S-ALERT-P50": ("≤", 50.0),
     "S-ALERT-P99": ("≤", 250.0),
     "S-WORKERS": ("≥", 1.8),

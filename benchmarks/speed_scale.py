@@ -1,0 +1,290 @@
+"""Figures of ``benchmarks.speed`` about size and about peers: growth, touchstone, stumpi, trees.
+
+Growth is from 1,000 to 1,000,000 tags in one process, within one memory limit: what each tag gets
+is the memory plan's. The growth plot stands beside the figures. Peers run in turn with our kernels
+in the same process, each with its own defaults where it has the same parameter; MOA through capymoa
+needs Java and is left out where there is none.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GROWTH_PLOT = Path(__file__).resolve().parent / "results" / "growth.svg"
+SENSORS = 10
+BATCH_ROWS = 4096
+WARM_UP_ROWS = 20
+#: Of the growth's process; a million tags fit in it while all of them warm up.
+LIMIT_MB = 8192.0
+
+Figure = dict[str, Any]
+
+
+def growth_figures(sizes: tuple[int, ...], figure: Callable[..., Figure]) -> list[Figure]:
+    """Nanoseconds a reading with so many tags in one process, a row a second, all on.
+
+    Once as the memory plan has it (who comes first gets the pyramid), once with every sensor
+    watched lightly, so that the same work is compared. Batches are of up to 100,000 readings.
+    """
+    found = []
+    curves = {}
+    for key, what, light in (("S-GROWTH", "as planned", False),
+                             ("S-GROWTH-LIGHT", "all sensors lightly", True)):
+        taken = curves[what] = {tags: _engine(tags, light) for tags in sizes}
+        least, most = min(taken), max(taken)
+        found.append(figure(
+            key, f"growth from {least:,} to {most:,} tags in one process, per reading, {what}",
+            taken[most][0] / taken[least][0], "times",
+            "; ".join(f"{tags:,} tags {ns:,.0f} ns" + ("" if light else f" ({full:,} in full)")
+                      for tags, (ns, full) in taken.items())
+            + ("" if light else f"; {_plan().sentence(most)}")))
+    plot(curves)
+    return found
+
+
+def _config() -> Any:
+    from anomaly.config import MonitorConfig
+
+    return replace(MonitorConfig(), warm_up_rows=WARM_UP_ROWS, memory_limit_megabytes=LIMIT_MB)
+
+
+def _plan() -> Any:
+    from anomaly.memory_plan import plan
+
+    return plan(_config())
+
+
+def _engine(tags: int, light: bool) -> tuple[float, int]:
+    """Every asset is a copy of one of a hundred that have really warmed up."""
+    config = _config()
+    if light:
+        others = tuple(name for name in config.detectors if name != "pyramid")
+        config = replace(config, detectors=others)
+    few = min(tags, 1000)
+    model = _monitor(config, few // SENSORS)
+    for row in range(WARM_UP_ROWS + 2):
+        for batch in _rows(few, row):
+            model.process(batch)
+    monitor = _monitor(config, tags // SENSORS)
+    own = monitor.arrays()
+    for component, arrays in model.arrays().items():
+        for name, array in arrays.items():
+            target = own[component][name]
+            step = few // SENSORS if name.startswith("asset") else few
+            end = min(len(target), tags // SENSORS if name.startswith("asset") else tags)
+            for first in range(0, end if len(array) else 0, step):
+                target[first : min(first + step, end)] = array[: min(step, end - first)]
+    monitor.derive(np.arange(tags))
+    spent = []
+    together = max(1, 100_000 // tags)
+    for turn in range(4):
+        first = WARM_UP_ROWS + 2 + turn * together
+        batches = list(_joined(_rows(tags, row) for row in range(first, first + together)))
+        began = time.process_time()
+        for batch in batches:
+            monitor.process(batch)
+        spent.append(time.process_time() - began)
+    return statistics.median(spent[1:]) / together / tags * 1e9, min(tags, monitor.plan.full_tags)
+
+
+def _monitor(config: Any, assets: int, sensors: int = SENSORS) -> Any:
+    from anomaly.monitor import Monitor
+    from anomaly.registry import Registry
+
+    registry = Registry(asset_limit=assets, tag_limit=assets * sensors)
+    for a in range(assets):
+        registry.columns(registry.asset(f"m{a}"), [f"s{c}" for c in range(sensors)])
+    return Monitor(config, registry)
+
+
+def _rows(tags: int, row: int) -> Iterator[Any]:
+    from anomaly.batches import reading_batch
+
+    assets, step = tags // SENSORS, 10_000
+    for first in range(0, assets, step):
+        asset = np.arange(first, min(first + step, assets))
+        n = asset.size * SENSORS
+        values = np.random.default_rng([row, first]).normal(size=n)
+        yield reading_batch(
+            np.repeat(asset, SENSORS), np.tile(np.arange(SENSORS), asset.size),
+            np.full(n, row * 10**9), values, np.tile(np.arange(SENSORS) == SENSORS - 1, asset.size))
+
+
+def _joined(rows: Iterable[Iterable[Any]]) -> Iterator[Any]:
+    """Small batches of some rows as one batch; large ones as they are."""
+    from anomaly.batches import reading_batch
+
+    batches = [batch for row in rows for batch in row]
+    if len(batches[0]) >= 100_000:
+        yield from batches
+        return
+    columns = zip(*((b.asset, b.sensor, b.time_ns, b.value, b.closes) for b in batches),
+                  strict=True)
+    yield reading_batch(*(np.concatenate(column) for column in columns))
+
+
+def plot(curves: dict[str, dict[int, tuple[float, int]]]) -> None:
+    """The growth as a picture, nanoseconds a reading over tags."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "andon"
+    shown, axes = pyplot.subplots(figsize=(6, 3.2))
+    for (what, taken), colour in zip(curves.items(), ("#1f5fa8", "#b35c00"), strict=True):
+        axes.plot(list(taken), [ns for ns, _ in taken.values()], marker="o", color=colour,
+                  label=what)
+    axes.legend(frameon=False)
+    axes.set(xscale="log", xlabel="tags in one process", ylabel="ns a reading", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    shown.tight_layout()
+    shown.savefig(GROWTH_PLOT, metadata={"Date": None})
+    pyplot.close(shown)
+
+
+def peer_figures(rows: int, timed: Callable[..., float], figure: Callable[..., Figure]
+                 ) -> list[Figure]:
+    """The pyramid beside stumpy's stumpi; half-space trees beside river's and MOA's."""
+    import stumpy
+    from river.anomaly import HalfSpaceTrees
+
+    from anomaly.detectors import DETECTORS
+
+    random = np.random.default_rng(6)
+    values = np.sin(np.arange(rows) / 9) + 0.1 * random.normal(size=rows)
+    ours = timed(_stepper(DETECTORS["pyramid"], values[:, None])) / rows
+    stream = stumpy.stumpi(values[:2048], m=16, egress=True)
+    few = values[-100:].tolist()
+
+    def stumpi() -> None:
+        for value in few:
+            stream.update(value)
+
+    theirs = timed(stumpi, runs=3) / len(few)
+    x = random.normal(size=(rows, 20))
+    trees = timed(_stepper(DETECTORS["trees"], x)) / rows
+    river = HalfSpaceTrees(n_trees=25, height=10, window_size=250, seed=1)
+    near = np.clip(x / 8 + 0.5, 0, 1)
+    sample = [dict(enumerate(row)) for row in near[:300].tolist()]
+
+    def half_space() -> None:
+        for row in sample:
+            river.score_one(row)
+            river.learn_one(row)
+
+    slow = timed(half_space, runs=3) / len(sample)
+    what = "half-space trees 25×10, a row of 20 sensors, against"
+    found = [
+        figure("S-STUMPI", "pyramid (three time scales) against stumpy's stumpi (one), per value",
+               theirs / ours, "times", f"{ours * 1e6:.2f} µs against {theirs * 1e6:,.0f} µs, "
+               "history 2,048"),
+        figure("S-TREES-RIVER", f"{what} river", slow / trees, "times",
+               f"{trees * 1e9:,.0f} ns against {slow * 1e6:,.0f} µs"),
+    ]
+    moa = _moa(near[:3000])
+    if moa is None:
+        return found
+    other = timed(moa, runs=3) / 3000
+    return [*found, figure("S-TREES-MOA", f"{what} MOA through capymoa", other / trees, "times",
+                           f"{trees * 1e9:,.0f} ns against {other * 1e6:,.1f} µs")]
+
+
+def _moa(x: Any) -> Callable[[], None] | None:
+    """Score and learn these rows in MOA; None without capymoa or Java."""
+    if importlib.util.find_spec("capymoa") is None or shutil.which("java") is None:
+        return None
+    from capymoa.anomaly import HalfSpaceTrees
+    from capymoa.stream import NumpyStream
+
+    stream = NumpyStream(x, np.arange(len(x)) % 2, target_type="categorical")
+    trees = HalfSpaceTrees(stream.get_schema(), window_size=250, number_of_trees=25, max_depth=10)
+    rows = []
+    while stream.has_more_instances():
+        rows.append(stream.next_instance())
+
+    def run() -> None:
+        for row in rows:
+            trees.score_instance(row)
+            trees.train(row)
+
+    return run
+
+
+def touchstone_figures(runs: int, figure: Callable[..., Figure]) -> list[Figure]:
+    """Every series of the workload through the whole monitor, compiled before; none = no data."""
+    import pyarrow.parquet
+    import stumpy
+
+    from anomaly.batches import reading_batch
+    from anomaly.config import MonitorConfig
+    from benchmarks.quality import datasets
+
+    folder = datasets.data_folder()
+    if folder is None or not datasets.has_set("touchstone", folder):
+        return []
+    series = []
+    for path in sorted((folder / "touchstone").glob("*.parquet")):
+        table = pyarrow.parquet.read_table(path)
+        columns = [table[name].to_numpy().astype(np.float64) for name in table.column_names[1:]]
+        series.append(np.ascontiguousarray(np.stack(columns, axis=1)))
+
+    def whole() -> float:
+        spent = 0.0
+        for x in series:
+            monitor = _monitor(MonitorConfig(), 1, x.shape[1])
+            for first in range(0, len(x), BATCH_ROWS):
+                part = x[first : first + BATCH_ROWS]
+                n, d = part.shape
+                batch = reading_batch(
+                    np.zeros(n * d, np.int64), np.tile(np.arange(d), n),
+                    np.repeat((first + np.arange(n) + 1) * 10**9, d), part.ravel(),
+                    np.tile(np.arange(d) == d - 1, n))
+                began = time.process_time()
+                monitor.process(batch)
+                spent += time.process_time() - began
+        return spent
+
+    whole()
+    ours = statistics.median(whole() for _ in range(runs))
+    values = sum(x.size for x in series)
+    theirs = 0.0  # as if each series were updated value by value over its first 2,048
+    for x in series:
+        for column in x.T:
+            stream = stumpy.stumpi(column[:2048].copy(), m=16, egress=True)
+            stream.update(column[2048])
+            began = time.process_time()
+            for value in column[2049:2079].tolist():
+                stream.update(value)
+            theirs += (time.process_time() - began) / 30 * column.size
+    return [
+        figure("S-TOUCHSTONE", "the streaming leaderboard's series at hand, everything on", ours,
+               "s", f"{len(series)} series, {values:,} values"),
+        figure("S-TOUCHSTONE-STUMPI", "that, against stumpi on each column", theirs / ours,
+               "times", f"{theirs:,.0f} s by 30 updates a column, history 2,048"),
+    ]
+
+
+def _stepper(bound: Any, x: Any) -> Callable[[], None]:
+    sensors = x.shape[1]
+    state = bound.allocate(bound.default, 1, sensors)
+    table = np.arange(sensors)[None]
+    if bound.fit is not None:
+        warm = np.ascontiguousarray(x[:500])
+        bound.fit(*state.values(), *astuple(bound.default), table[0], 0, warm, np.empty(500))
+    columns = (table, np.zeros(len(x), np.int64), np.ascontiguousarray(x), np.full(len(x), np.inf),
+               np.empty(len(x)), np.empty(x.shape))
+
+    def run() -> None:
+        bound.step(*state.values(), *astuple(bound.default), *columns)
+
+    return run
