@@ -50,10 +50,15 @@ from anomaly.detectors.soft_windows import (
     ANEW_SHIFT,
     EXCLUDED_BLOCKS,
     REPEATED,
+    SOFT_BLOCKS,
     Float32,
+    Ring,
+    Squares,
     UInt16,
     begin_anew,
+    line_blocks,
     moved,
+    nearer,
     nearest_of,
     packed,
     put,
@@ -65,12 +70,12 @@ from anomaly.detectors.soft_windows import (
     weights_of,
 )
 from anomaly.detectors.warm_up import State
-from anomaly.kernel import kernel
+from anomaly.kernel import kernel, kernel_uncounted
 from anomaly.numerics import advances, clip, learns
 
-VERSION = 2
+VERSION = 3
 #: Arrays that :func:`rebuild` makes from the others: no part of what is written down.
-DERIVED = ("tag_sigma", "tag_apart")
+DERIVED = ("tag_sigma", "tag_apart", "tag_slow_sigma", "tag_slow_apart")
 #: By far the largest state: where memory is short, later sensors go without.
 PARTIAL = True
 
@@ -99,13 +104,11 @@ LEVEL = np.dtype([
     ("variance", "f8"),  # of the soft window
     ("long_mean", "f8"), ("long_variance", "f8"),
     ("soft", "f8"),  # 0.01 V as σ knows it
+    ("surprise", "f8"), ("opinions", "f8"),  # sum and number of what its distances say till then
 ])
 NORM = np.dtype([
     ("count", "f8"), ("size", "f8"),  # distances seen; their running mean square
     ("mean", "f8"), ("variance", "f8"),  # of y
-    ("surprise", "f8"),  # what this distance says until its next block; −1 = no opinion
-    ("square", "f8"), ("step", "f8"),  # of the block just closed, learned once the row is judged
-    ("fresh", "i8"),
 ])
 
 
@@ -147,31 +150,34 @@ class Config:
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:
-    """Fresh state, all per tag: levels, norms, rings of m and σ, and R by lag.
+    """Fresh state, all per tag: levels, norms, and the rings of m, σ and R of every level.
 
-    Rings of the levels stand one after the other. In each the newest block has the lowest place
-    until the ring turns over, so that lag and place ascend together. A ring of m reaches further
-    back than the lags do, by what a new beginning of R needs. Both repeat their first places at the
-    end, where these are the older neighbours of the last.
+    The first level's rings are arrays of their own, because a row touches these and no others at
+    most times; the slower levels' stand one after the other. In each the newest block has the
+    lowest place until the ring turns over. A ring reaches further back than the lags do, by what a
+    new beginning of R needs.
     """
     levels = len(config.decimations)
-    lags = sum(config.histories)
-    extra = levels * ring_blocks(0, reach_blocks(config.keep))
-    state: State = {
+    reach = reach_blocks(config.keep)
+    rings = [ring_blocks(history, reach) + REPEATED for history in config.histories]
+    fast, slow = rings[0], sum(rings[1:])
+    return {
         "tag_level": np.zeros((tags, levels), LEVEL),
         "tag_norm": np.zeros((tags, levels * RANGES * DISTANCES), NORM),
-        "tag_mean": np.zeros((tags, lags + extra), np.float32),
-        "tag_sigma": np.zeros((tags, lags + extra), np.uint16),
-        "tag_apart": np.zeros((tags, lags), np.float32),
+        "tag_mean": np.zeros((tags, fast), np.float32),
+        "tag_sigma": np.zeros((tags, fast), np.uint16),
+        "tag_apart": np.zeros((tags, fast), np.float32),
+        "tag_slow_mean": np.zeros((tags, slow), np.float32),
+        "tag_slow_sigma": np.zeros((tags, slow), np.uint16),
+        "tag_slow_apart": np.zeros((tags, slow), np.float32),
     }
-    state["tag_norm"]["surprise"] = -1.0
-    return state
 
 
 @kernel
 def step(
     tag_level: npt.NDArray[np.void], tag_norm: npt.NDArray[np.void],
     tag_mean: Float32, tag_sigma: UInt16, tag_apart: Float32,
+    tag_slow_mean: Float32, tag_slow_sigma: UInt16, tag_slow_apart: Float32,
     decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
     memory_rows: float,
     table: Int64, asset: Int64, x: Float64, learn_below: Float64,
@@ -180,14 +186,15 @@ def step(
     """Score rows under the detector contract. A sensor's evidence is its own score."""
     levels = len(decimations)
     reach, weights = reach_blocks(keep), weights_of(keep)
-    spare_level = np.empty(levels, LEVEL)
-    spare_norm = np.empty(tag_norm.shape[1], NORM)
+    spare_level = np.empty(levels, LEVEL)  # where score-only rows leave their trace
     width = 0
     for level in range(levels):
-        width = max(width, ring_blocks(histories[level], reach))
-    spare_mean = np.empty(width, np.float32)  # where score-only rows leave their trace
-    spare_apart, spare_sigma = np.empty(width, np.float32), np.empty(width, np.uint16)
-    line = np.empty(2 * (reach + ANEW_BLOCKS) + ANEW_LAGS, np.float32)
+        width = max(width, ring_blocks(histories[level], reach) + REPEATED)
+    spare_mean, spare_apart = np.empty((1, width), np.float32), np.empty((1, width), np.float32)
+    spare_sigma = np.empty((1, width), np.uint16)
+    line = np.empty(line_blocks(reach), np.float32)
+    fresh = np.empty((x.shape[1], levels), np.int64)  # distances of blocks that this row closed, …
+    found = np.empty((x.shape[1], levels * RANGES * DISTANCES, 2))  # … their squares and steps
     for i in range(asset.size):
         a = asset[i]
         moves = advances(learn_below[i])
@@ -199,84 +206,124 @@ def step(
             if t < 0 or t >= tag_level.shape[0] or np.isnan(x[i, c]):
                 continue
             value = clip(x[i, c], 1e100)
-            norms = tag_norm[t]
-            if not moves:
-                norms = _copied_norms(spare_norm, tag_norm[t])
-            lag_start, ring_start = 0, 0
+            surprise, opinions = 0.0, 0.0
+            start = 0
             for level in range(levels):
-                lag_end = lag_start + histories[level]
-                ring_end = ring_start + ring_blocks(histories[level], reach)
+                fresh[c, level] = 0
+                length = ring_blocks(histories[level], reach)
                 if not moves:
                     spare_level[level] = tag_level[t, level]
                 own = tag_level[t, level] if moves else spare_level[level]
                 own["partial"] += value
                 own["filled"] += 1
                 if own["filled"] == decimations[level]:
-                    mean = tag_mean[t, ring_start:ring_end]
-                    sigmas = tag_sigma[t, ring_start:ring_end]
-                    apart = tag_apart[t, lag_start:lag_end]
-                    if not moves:
-                        mean = _copied(spare_mean, mean)
-                        sigmas = _copied(spare_sigma, sigmas)
-                        apart = _copied(spare_apart, apart)
-                    _close_block(
-                        own, mean, sigmas, apart, line, norms[level * 6 : level * 6 + 6],
-                        decimations[level], old_blocks, keep, reach, weights,
-                    )
-                lag_start, ring_start = lag_end, ring_end
-            evidence[i, c] = _mean_surprise(norms)
-            if evidence[i, c] < 0.0:
-                evidence[i, c] = 0.0
-                continue
-            total += evidence[i, c]
-            judged += 1
+                    how = (histories[level], decimations[level], old_blocks, keep, reach, weights)
+                    fresh[c, level] = _close(
+                        own, moves, level, t, start, length, tag_mean, tag_sigma, tag_apart,
+                        tag_slow_mean, tag_slow_sigma, tag_slow_apart, spare_mean, spare_sigma,
+                        spare_apart, line, tag_norm, found, c, how)
+                if level > 0:
+                    start += length + REPEATED
+                surprise += own["surprise"]
+                opinions += own["opinions"]
+            if opinions > 0.0:
+                evidence[i, c] = surprise / opinions
+                total += evidence[i, c]
+                judged += 1
         score[i] = math.sqrt(total / judged) if judged > 0 else np.nan
-        if moves:
-            _settle(tag_norm, table[a], x[i], decimations, memory_rows,
-                    learns(score[i], learn_below[i]))
+        if moves and learns(score[i], learn_below[i]):
+            _settle(tag_norm, table, a, x, i, fresh, found, decimations, memory_rows)
 
 
 @kernel
 def rebuild(
     tag_level: npt.NDArray[np.void], tag_norm: npt.NDArray[np.void],
     tag_mean: Float32, tag_sigma: UInt16, tag_apart: Float32,
+    tag_slow_mean: Float32, tag_slow_sigma: UInt16, tag_slow_apart: Float32,
     decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
     memory_rows: float,
     tags: Int64,
 ) -> None:
     """Make σ and R of some tags from their rings of m: to the bit what the stream had made."""
     reach = reach_blocks(keep)
-    line = np.empty(2 * (reach + ANEW_BLOCKS) + ANEW_LAGS, np.float32)
+    line = np.empty(line_blocks(reach), np.float32)
     for k in range(tags.size):
         t = tags[k]
         if t < 0 or t >= tag_level.shape[0]:
             continue
-        lag_start, ring_start = 0, 0
+        start = 0
         for level in range(len(decimations)):
-            history = histories[level]
-            ring_end = ring_start + ring_blocks(history, reach)
-            newest = tag_level[t, level]["blocks"] - 1
-            sigmas_anew(tag_sigma[t, ring_start:ring_end], tag_mean[t, ring_start:ring_end], newest,
-                         tag_level[t, level]["soft"], history, keep, reach)
-            for first in range(EXCLUDED_BLOCKS, history, ANEW_LAGS):
-                began = newest - since_anew(newest, first)
-                blocks = newest + 1
-                if began >= 0:
-                    blocks = min(blocks, newest - began + reach)
-                begin_anew(
-                    tag_apart[t, lag_start:lag_start + history], tag_mean[t, ring_start:ring_end],
-                    line, newest, first, blocks, keep,
-                )
-            lag_start, ring_start = lag_start + history, ring_end
+            own = tag_level[t, level]
+            length = ring_blocks(histories[level], reach)
+            if level == 0:
+                _remake(own, (t, 0, length), tag_mean, tag_sigma, tag_apart, line,
+                        histories[0], keep, reach)
+            else:
+                _remake(own, (t, start, length), tag_slow_mean, tag_slow_sigma, tag_slow_apart,
+                        line, histories[level], keep, reach)
+                start += length + REPEATED
 
 
-@kernel
-def _close_block(
-    own: Any, ring: Float32, sigmas: UInt16, apart: Float32, line: Float32, norms: Any,
-    decimation: int, old_blocks: int, keep: float, reach: int,
-    weights: tuple[np.float32, np.float32],
+@kernel_uncounted
+def _remake(
+    own: Any, at: Ring, means: Float32, sigmas: UInt16, apart: Float32, line: Float32,
+    history: int, keep: float, reach: int,
 ) -> None:
-    """One block is complete: move the window on, find its nearest neighbours, judge them."""
+    """σ and R of one ring."""
+    t, start, length = at
+    for place in range(start, start + length + REPEATED):
+        sigmas[t, place] = np.uint16(0)
+        apart[t, place] = np.float32(0.0)
+    newest = own["blocks"] - 1
+    sigmas_anew(at, means, sigmas, newest, own["soft"], history, keep, reach)
+    for first in range(EXCLUDED_BLOCKS, history, ANEW_LAGS):
+        began = newest - since_anew(newest, first)
+        blocks = newest + 1
+        if began >= 0:
+            blocks = min(blocks, newest - began + reach)
+        begin_anew(at, means, apart, line, newest, first, history, blocks, keep)
+
+
+@kernel_uncounted
+def _close(
+    own: Any, moves: bool, level: int, t: int, start: int, length: int,
+    mean: Float32, sigma: UInt16, apart: Float32,
+    slow_mean: Float32, slow_sigma: UInt16, slow_apart: Float32,
+    spare_mean: Float32, spare_sigma: UInt16, spare_apart: Float32,
+    line: Float32, tag_norm: npt.NDArray[np.void], found: Float64, column: int,
+    how: tuple[int, int, int, float, int, tuple[np.float32, np.float32]],
+) -> Any:
+    """Close a level's block in the rings where they stand; of a score-only row, in a copy."""
+    if moves and level == 0:
+        return _close_block(own, (t, 0, length), mean, sigma, apart, line, tag_norm, t, level,
+                            found, column, how)
+    if moves:
+        return _close_block(own, (t, start, length), slow_mean, slow_sigma, slow_apart, line,
+                            tag_norm, t, level, found, column, how)
+    if level == 0:
+        _copy(spare_mean, mean, t, 0, length)
+        _copy(spare_sigma, sigma, t, 0, length)
+        _copy(spare_apart, apart, t, 0, length)
+    else:
+        _copy(spare_mean, slow_mean, t, start, length)
+        _copy(spare_sigma, slow_sigma, t, start, length)
+        _copy(spare_apart, slow_apart, t, start, length)
+    return _close_block(own, (0, 0, length), spare_mean, spare_sigma, spare_apart, line, tag_norm,
+                        t, level, found, column, how)
+
+
+@kernel_uncounted
+def _close_block(
+    own: Any, at: Ring, means: Float32, sigmas: UInt16, apart: Float32, line: Float32,
+    tag_norm: npt.NDArray[np.void], tag: int, level: int, found: Float64, column: int,
+    how: tuple[int, int, int, float, int, tuple[np.float32, np.float32]],
+) -> int:
+    """One block is complete: move the window on, find its nearest neighbours, judge them.
+
+    Returns how many distances were judged: none, those over all lags, or those over the old, too.
+    """
+    history, decimation, old_blocks, keep, reach, weights = how
+    t, start, length = at
     average = own["partial"] / decimation
     own["partial"], own["filled"] = 0.0, 0
     newest = own["blocks"]
@@ -290,115 +337,134 @@ def _close_block(
     own["long_variance"] = (1.0 - weight) * (
         own["long_variance"] + weight * difference * difference
     )
-    share, history, length = 1.0 - keep, apart.size, ring.size - REPEATED
+    share = 1.0 - keep
     head = length - 1 - newest % length
-    before = ring[head + 1]
+    before = means[t, start + head + 1]
     mean = np.float32(np.float64(before) + share * (block - np.float64(before)))
-    put(ring, head, mean)
+    put(at, means, head, mean)
     if newest % ANEW_BLOCKS == 0:
-        own["variance"] = variance_anew(ring, newest, newest, keep, reach)
+        own["variance"] = variance_anew(at, means, newest, newest, keep, reach)
     else:
-        own["variance"] = moved(own["variance"], ring[head], before, keep)
+        own["variance"] = moved(own["variance"], mean, before, keep)
     soft = SOFTENING * own["long_variance"] + 1e-18
-    if newest % ANEW_BLOCKS == 0 or soft > 2.0 * own["soft"]:
+    if newest % SOFT_BLOCKS == 0 or soft > 2.0 * own["soft"]:
         own["soft"] = soft
-        sigmas_anew(sigmas, ring, newest, soft, history, keep, reach)
+        sigmas_anew(at, means, sigmas, newest, soft, history, keep, reach)
     sigma = math.sqrt(own["variance"] + own["soft"])
-    put(sigmas, head, packed(sigma))
-    put(sigmas, head + history - (length if head + history >= length else 0), np.uint16(0))
-    near, beyond = np.float32(weights[0]), np.float32(weights[1])
-    now = (np.float32(keep), near * mean - beyond * before, near, beyond, mean, np.float32(sigma))
-    far = min(history, newest + 1)  # lags below this have a block
-    old = min(old_blocks, history)
-    infinite = np.float32(np.inf)
-    least = (infinite, infinite, infinite)
-    for part in range(RANGES - 1, -1, -1):  # old lags first: all lags take the nearer of both
-        low, high = (EXCLUDED_BLOCKS, min(old, far)) if part == 0 else (old, far)
-        if high > low:
-            least = nearest_of(least, low, high, head, ring, sigmas, apart, now)
-            if newest >= low + int(4.0 / share):  # the soft windows have filled
-                for kind in range(DISTANCES):
-                    square = min(float(least[kind]), SQUARE_LIMIT)
-                    _judge(norms[part * DISTANCES + kind], square, decimation)
-    if far < history:  # the other lags move too: blocks that equal the first lie before it
-        nearest_of(least, max(far, EXCLUDED_BLOCKS), history, head, ring, sigmas, apart, now)
+    sigmas[t, start + head] = packed(sigma)
+    near, far = np.float32(weights[0]), np.float32(weights[1])
+    now = (np.float32(keep), near * mean - far * before, near, far, mean, np.float32(sigma))
+    least, old = _search(at, means, sigmas, apart, head, newest, history, old_blocks, now)
     if newest % ANEW_SHIFT == ANEW_FIRST:
         for first in range(EXCLUDED_BLOCKS, history, ANEW_LAGS):
             if since_anew(newest, first) == 0:
-                begin_anew(apart, ring, line, newest, first, min(newest + 1, reach), keep)
+                begin_anew(at, means, apart, line, newest, first, history, min(newest + 1, reach),
+                           keep)
+    filled = int(4.0 / share)  # blocks after which the soft windows have filled
+    judged = 0
+    if newest >= EXCLUDED_BLOCKS + filled:
+        judged = DISTANCES
+        if history > old_blocks and newest >= old_blocks + filled:
+            judged = RANGES * DISTANCES
+    own["surprise"], own["opinions"] = 0.0, 0.0
+    for k in range(judged):
+        square = least[k] if k < DISTANCES else old[k - DISTANCES]
+        place = level * RANGES * DISTANCES + k
+        surprise = _judge(tag_norm[tag, place], min(float(square), SQUARE_LIMIT), decimation,
+                          found, column, place)
+        if surprise >= 0.0:
+            own["surprise"] += surprise
+            own["opinions"] += 1.0
+    return judged
 
 
-@kernel
-def _mean_surprise(norms: npt.NDArray[np.void]) -> float:
-    """Mean over the distances that have an opinion; −1 where none has."""
-    total = 0.0
-    count = 0
-    for k in range(norms.size):
-        if norms[k]["surprise"] >= 0.0:
-            total += norms[k]["surprise"]
-            count += 1
-    return total / count if count > 0 else -1.0
+@kernel_uncounted
+def _search(
+    at: Ring, means: Float32, sigmas: UInt16, apart: Float32, head: int, newest: int,
+    history: int, old_blocks: int, now: tuple[np.float32, ...],
+) -> tuple[Squares, Squares]:
+    """The nearest of all lags and of the old ones; every lag's R moves on.
+
+    In the order of the places: what has wrapped around the ring's end stands first. Lags that have
+    no block yet move, too: blocks that equal the first lie before it.
+    """
+    t, start, length = at
+    apart[t, start + length] = apart[t, start]
+    wrapped = length - head  # the lag at the ring's first place
+    far = min(history, newest + 1)  # lags below this have a block
+    middle, old_end = min(old_blocks, far), far
+    infinite = np.float32(np.inf)
+    least = (infinite, infinite, infinite)
+    old = least
+    for turn in range(2):
+        low, high = (wrapped, history) if turn == 0 else (EXCLUDED_BLOCKS, min(wrapped, history))
+        low = max(low, EXCLUDED_BLOCKS)
+        found = nearest_of(low, min(middle, high), head, at, means, sigmas, apart, now)
+        least = nearer(least, found)
+        found = nearest_of(max(low, middle), min(old_end, high), head, at, means, sigmas, apart,
+                           now)
+        old = nearer(old, found)
+        nearest_of(max(low, old_end), high, head, at, means, sigmas, apart, now)
+    apart[t, start + length] = np.float32(0.0)
+    gone = head + history - (length if head + history >= length else 0)
+    apart[t, start + gone] = np.float32(0.0)
+    sigmas[t, start + gone] = np.uint16(0)
+    return nearer(least, old), old
 
 
-@kernel
-def _judge(norm: Any, square: float, decimation: int) -> None:
-    """Surprise of one new squared distance against its norm; learned later, by ``_settle``."""
+@kernel_uncounted
+def _judge(
+    norm: Any, square: float, decimation: int, found: Float64, column: int, place: int
+) -> float:
+    """Surprise of one new squared distance against its norm, −1 = no opinion.
+
+    What the norm may learn of it, once the row is judged, goes to ``found``.
+    """
     difference = math.log(square + 0.01 * norm["size"] + 1e-30) - norm["mean"]
-    norm["surprise"] = -1.0
+    surprise = -1.0
     if norm["count"] * decimation > OPINION_ROWS:
         # The variance of y with the prior: young norms must not exaggerate.
         variance = (norm["variance"] * norm["count"] + PRIOR_BLOCKS) / (
             norm["count"] + PRIOR_BLOCKS
         )
         odd = max(difference, 0.0)
-        norm["surprise"] = min(odd * odd / variance, SURPRISE_LIMIT * SURPRISE_LIMIT)
+        surprise = min(odd * odd / variance, SURPRISE_LIMIT * SURPRISE_LIMIT)
         if difference * difference > STEP_LIMIT * STEP_LIMIT * variance:
             difference = clip(difference, STEP_LIMIT * math.sqrt(variance))
         square = min(square, STEP_LIMIT * STEP_LIMIT * norm["size"])
-    norm["square"], norm["step"] = square, difference
-    norm["fresh"] = 1
+    found[column, place, 0], found[column, place, 1] = square, difference
+    return surprise
 
 
-@kernel
+@kernel_uncounted
 def _settle(
-    tag_norm: npt.NDArray[np.void], tags: Int64, x: Float64, decimations: tuple[int, ...],
-    memory_rows: float, learn: bool,
+    tag_norm: npt.NDArray[np.void], table: Int64, a: int, x: Float64, i: int, fresh: Int64,
+    found: Float64, decimations: tuple[int, ...], memory_rows: float,
 ) -> None:
-    """Let the norms learn the distances of this row's closed blocks, or forget that they came."""
-    for c in range(min(x.size, tags.size)):
-        t = tags[c]
-        if t < 0 or t >= tag_norm.shape[0] or np.isnan(x[c]):
+    """Let the norms learn the distances of this row's closed blocks."""
+    for c in range(min(x.shape[1], table.shape[1])):
+        t = table[a, c]
+        if t < 0 or t >= tag_norm.shape[0] or np.isnan(x[i, c]):
             continue
         for level in range(len(decimations)):
-            if tag_norm[t, level * RANGES * DISTANCES]["fresh"] == 0:
-                continue  # the old lags are judged only where all are
             least = decimations[level] / memory_rows
-            for k in range(level * RANGES * DISTANCES, (level + 1) * RANGES * DISTANCES):
-                if tag_norm[t, k]["fresh"] == 1 and learn:
-                    _learn(tag_norm[t, k], least)
-                tag_norm[t, k]["fresh"] = 0
+            first = level * RANGES * DISTANCES
+            for k in range(first, first + fresh[c, level]):
+                _learn(tag_norm[t, k], found[c, k, 0], found[c, k, 1], least)
 
 
-@kernel
-def _learn(norm: Any, least: float) -> None:
+@kernel_uncounted
+def _learn(norm: Any, square: float, step: float, least: float) -> None:
     norm["count"] += 1.0
     weight = max(1.0 / norm["count"], least)
-    step = norm["step"]
-    norm["size"] += weight * (norm["square"] - norm["size"])
+    norm["size"] += weight * (square - norm["size"])
     norm["mean"] += weight * step
     norm["variance"] = (1.0 - weight) * (norm["variance"] + weight * step * step)
 
 
-@kernel
-def _copied_norms(target: npt.NDArray[np.void], source: npt.NDArray[np.void]
-                  ) -> npt.NDArray[np.void]:
-    for k in range(source.size):
-        target[k] = source[k]
-    return target
-
-
-@kernel
-def _copied(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    for k in range(source.size):
-        target[k] = source[k]
-    return target[: source.size]
+@kernel_uncounted
+def _copy(target: npt.NDArray[Any], source: npt.NDArray[Any], t: int, start: int, length: int
+          ) -> None:
+    """One ring, its repeated place included, to the only row of ``target``."""
+    for k in range(length + REPEATED):
+        target[0, k] = source[t, start + k]
