@@ -59,7 +59,7 @@ def test_later_sensors_do_without_the_pyramid_and_disturb_nobody() -> None:
     assert 4 <= full < 40
     many, few = machines(config, 10), machines(config, full // SENSORS)
     arrays = many.arrays()["detector.pyramid"]
-    assert all(len(array) == full for array in arrays.values())
+    assert all(len(array) == full for name, array in arrays.items() if name.startswith("tag"))
     batch = rows(400, 10)
     first = batch.asset < full // SENSORS
     said = many.process(batch)

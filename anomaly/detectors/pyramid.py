@@ -23,13 +23,16 @@ neighbours, and v, σ (16 bits are enough) and R from the b. So that a state rea
 for bit without them, they begin anew from the ring at fixed block numbers, R a part of the lags at
 a time; :func:`rebuild` does the same. V takes part in σ as it was then, or when it had doubled.
 
-Each of the 18 distances is judged by its own past: y = log(d² + 0.01 g), g the running mean of d²;
-z its deviation from its running mean; max(z, 0)² its surprise. A sensor's surprise is their mean
-over the distances that have an opinion, and the score the root mean square over the sensors: in
-deviations, about 1 when nothing is odd. What carries it (benchmarks/results): decimations far
-apart, the soft window, log instead of ratio, two lag ranges, a long memory of the norms. No
-training, no period, one setting for everything. Guarding it against odd windows cost accuracy, so
-windows always follow; the guard holds back only the norms.
+Each of the 18 distances is judged by its own past (``norms``). A sensor's surprise is their mean
+over the distances that have an opinion, the machine's the mean over its sensors; where several have
+an opinion, one half of it is the surprise of all of them together (``together``; raw distances of
+the slower levels). The score is its root: in deviations, about 1 when nothing is odd. What carries
+it (benchmarks/results): decimations far apart, the soft window, log instead of ratio, two lag
+ranges, a long memory of the norms. No training, no period, one setting for everything. Guarding it
+against odd windows cost accuracy, so windows always follow; the guard holds back only the norms.
+
+``step`` is longer than a kernel should be because a part of it with as many arrays would be one
+more locked instruction for each of them and block.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors import together
+from anomaly.detectors.norms import NORM, OPINION_ROWS, SQUARE_LIMIT, judge, learn
 from anomaly.detectors.settings import within
 from anomaly.detectors.soft_windows import (
     ANEW_BLOCKS,
@@ -85,14 +90,6 @@ SOFTENING = 0.01
 VARIANCE_MEMORY = 4000.0
 #: Blocks are held within ±this around the first, so that squares stay finite in float32.
 BLOCK_LIMIT = 1e15
-SQUARE_LIMIT = 1e35
-#: A distance's norm has a prior deviation of 1 that weighs 100 blocks …
-PRIOR_BLOCKS = 100.0
-#: … learns steps of at most eight deviations …
-STEP_LIMIT = 8.0
-#: … and speaks after 200 rows, of at most thirty deviations.
-OPINION_ROWS = 200.0
-SURPRISE_LIMIT = 30.0
 #: raw, centred, shape; each over all lags and over the old ones.
 DISTANCES = 3
 RANGES = 2
@@ -105,10 +102,6 @@ LEVEL = np.dtype([
     ("long_mean", "f8"), ("long_variance", "f8"),
     ("soft", "f8"),  # 0.01 V as σ knows it
     ("surprise", "f8"), ("opinions", "f8"),  # sum and number of what its distances say till then
-])
-NORM = np.dtype([
-    ("count", "f8"), ("size", "f8"),  # distances seen; their running mean square
-    ("mean", "f8"), ("variance", "f8"),  # of y
 ])
 
 
@@ -170,6 +163,8 @@ def allocate(config: Config, assets: int, tags: int) -> State:
         "tag_slow_mean": np.zeros((tags, slow), np.float32),
         "tag_slow_sigma": np.zeros((tags, slow), np.uint16),
         "tag_slow_apart": np.zeros((tags, slow), np.float32),
+        "asset_level": np.zeros((assets, levels), together.SAID),
+        "asset_norm": np.zeros((assets, levels * RANGES), NORM),
     }
 
 
@@ -178,6 +173,7 @@ def step(
     tag_level: npt.NDArray[np.void], tag_norm: npt.NDArray[np.void],
     tag_mean: Float32, tag_sigma: UInt16, tag_apart: Float32,
     tag_slow_mean: Float32, tag_slow_sigma: UInt16, tag_slow_apart: Float32,
+    asset_level: npt.NDArray[np.void], asset_norm: npt.NDArray[np.void],
     decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
     memory_rows: float,
     table: Int64, asset: Int64, x: Float64, learn_below: Float64,
@@ -195,9 +191,16 @@ def step(
     line = np.empty(line_blocks(reach), np.float32)
     fresh = np.empty((x.shape[1], levels), np.int64)  # distances of blocks that this row closed, …
     found = np.empty((x.shape[1], levels * RANGES * DISTANCES, 2))  # … their squares and steps
+    sums = np.empty((levels, width), np.float32)
+    joined, shared = np.empty(levels, np.int64), np.empty(levels, np.int64)
+    fresh_together = np.empty((1, levels), np.int64)
+    found_together = np.empty((1, levels * RANGES, 2))
     for i in range(asset.size):
         a = asset[i]
         moves = advances(learn_below[i])
+        several = together.sensors(table, a) > 1
+        for level in range(levels):
+            joined[level] = 0
         total = 0.0
         judged = 0
         for c in range(x.shape[1]):
@@ -223,6 +226,21 @@ def step(
                         tag_slow_mean, tag_slow_sigma, tag_slow_apart, spare_mean, spare_sigma,
                         spare_apart, line, tag_norm, found, c, how)
                 if level > 0:
+                    if several and fresh[c, level] > 0:
+                        norm = tag_norm[t, level * RANGES * DISTANCES]
+                        if norm["count"] * decimations[level] > OPINION_ROWS:
+                            if joined[level] == 0:
+                                sums[level] = np.float32(0.0)
+                                shared[level] = own["blocks"]
+                            joined[level] += 1
+                            shared[level] = min(shared[level], own["blocks"])
+                            newest = own["blocks"] - 1
+                            if moves:
+                                together.add((t, start, length), tag_slow_apart, newest,
+                                             histories[level], norm["size"], level, sums)
+                            else:
+                                together.add((0, 0, length), spare_apart, newest,
+                                             histories[level], norm["size"], level, sums)
                     start += length + REPEATED
                 surprise += own["surprise"]
                 opinions += own["opinions"]
@@ -230,9 +248,22 @@ def step(
                 evidence[i, c] = surprise / opinions
                 total += evidence[i, c]
                 judged += 1
-        score[i] = math.sqrt(total / judged) if judged > 0 else np.nan
+        score[i] = total / judged if judged > 0 else np.nan
+        if several:
+            machine = together.judge(
+                asset_level, asset_norm, a, moves, joined, shared, sums, fresh_together,
+                found_together, decimations, histories, old_blocks, keep)
+            if machine >= 0.0:
+                score[i] = 0.5 * (score[i] + machine)
+        score[i] = math.sqrt(score[i])
         if moves and learns(score[i], learn_below[i]):
             _settle(tag_norm, table, a, x, i, fresh, found, decimations, memory_rows)
+            if several:
+                for level in range(1, levels):
+                    first = level * RANGES
+                    for k in range(first, first + fresh_together[0, level]):
+                        learn(asset_norm[a, k], found_together[0, k, 0], found_together[0, k, 1],
+                               decimations[level] / memory_rows)
 
 
 @kernel
@@ -240,6 +271,7 @@ def rebuild(
     tag_level: npt.NDArray[np.void], tag_norm: npt.NDArray[np.void],
     tag_mean: Float32, tag_sigma: UInt16, tag_apart: Float32,
     tag_slow_mean: Float32, tag_slow_sigma: UInt16, tag_slow_apart: Float32,
+    asset_level: npt.NDArray[np.void], asset_norm: npt.NDArray[np.void],
     decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
     memory_rows: float,
     tags: Int64,
@@ -370,7 +402,7 @@ def _close_block(
     for k in range(judged):
         square = least[k] if k < DISTANCES else old[k - DISTANCES]
         place = level * RANGES * DISTANCES + k
-        surprise = _judge(tag_norm[tag, place], min(float(square), SQUARE_LIMIT), decimation,
+        surprise = judge(tag_norm[tag, place], min(float(square), SQUARE_LIMIT), decimation,
                           found, column, place)
         if surprise >= 0.0:
             own["surprise"] += surprise
@@ -413,30 +445,6 @@ def _search(
 
 
 @kernel_uncounted
-def _judge(
-    norm: Any, square: float, decimation: int, found: Float64, column: int, place: int
-) -> float:
-    """Surprise of one new squared distance against its norm, −1 = no opinion.
-
-    What the norm may learn of it, once the row is judged, goes to ``found``.
-    """
-    difference = math.log(square + 0.01 * norm["size"] + 1e-30) - norm["mean"]
-    surprise = -1.0
-    if norm["count"] * decimation > OPINION_ROWS:
-        # The variance of y with the prior: young norms must not exaggerate.
-        variance = (norm["variance"] * norm["count"] + PRIOR_BLOCKS) / (
-            norm["count"] + PRIOR_BLOCKS
-        )
-        odd = max(difference, 0.0)
-        surprise = min(odd * odd / variance, SURPRISE_LIMIT * SURPRISE_LIMIT)
-        if difference * difference > STEP_LIMIT * STEP_LIMIT * variance:
-            difference = clip(difference, STEP_LIMIT * math.sqrt(variance))
-        square = min(square, STEP_LIMIT * STEP_LIMIT * norm["size"])
-    found[column, place, 0], found[column, place, 1] = square, difference
-    return surprise
-
-
-@kernel_uncounted
 def _settle(
     tag_norm: npt.NDArray[np.void], table: Int64, a: int, x: Float64, i: int, fresh: Int64,
     found: Float64, decimations: tuple[int, ...], memory_rows: float,
@@ -450,16 +458,7 @@ def _settle(
             least = decimations[level] / memory_rows
             first = level * RANGES * DISTANCES
             for k in range(first, first + fresh[c, level]):
-                _learn(tag_norm[t, k], found[c, k, 0], found[c, k, 1], least)
-
-
-@kernel_uncounted
-def _learn(norm: Any, square: float, step: float, least: float) -> None:
-    norm["count"] += 1.0
-    weight = max(1.0 / norm["count"], least)
-    norm["size"] += weight * (square - norm["size"])
-    norm["mean"] += weight * step
-    norm["variance"] = (1.0 - weight) * (norm["variance"] + weight * step * step)
+                learn(tag_norm[t, k], found[c, k, 0], found[c, k, 1], least)
 
 
 @kernel_uncounted

@@ -21,13 +21,76 @@ def scores(warm_up: np.ndarray, rows: np.ndarray, config: Config) -> tuple[np.nd
     for c in range(rows.shape[1]):
         place = np.flatnonzero(~np.isnan(everything[:, c]))
         surprise[place, c] = _sensor(everything[place, c], config)
-    surprise = surprise[len(warm_up) :]
     opinion = ~np.isnan(surprise)
-    score = np.array([
-        math.sqrt(row[known].mean()) if known.any() else np.nan
-        for row, known in zip(surprise, opinion, strict=True)
-    ])
-    return score, np.where(opinion, surprise, 0.0)
+    together = _together_surprise(everything, config)
+    score = np.full(len(everything), np.nan)
+    for r in range(len(everything)):
+        if opinion[r].any():
+            own = surprise[r, opinion[r]].mean()
+            score[r] = math.sqrt(own if np.isnan(together[r]) else (own + together[r]) / 2)
+    after = slice(len(warm_up), None)
+    return score[after], np.where(opinion, surprise, 0.0)[after]
+
+
+def _together_surprise(everything: np.ndarray, config: Config) -> np.ndarray:
+    """Mean surprise of all sensors together after each row, NaN = none yet."""
+    rows, sensors = everything.shape
+    held = []
+    for size, history in list(zip(config.decimations, config.histories, strict=True))[1:]:
+        closed: list[dict[int, int]] = [{} for _ in range(rows)]  # by row: sensor -> its block
+        raw: list[list[dict[int, float]]] = []  # by sensor and block: lag -> raw²
+        typical: list[list[float]] = []  # by sensor and block: of the nearest ones before it
+        for c in range(sensors):
+            place = np.flatnonzero(~np.isnan(everything[:, c]))
+            count = len(place) // size
+            blocks = everything[place[: count * size], c].reshape(count, size).mean(axis=1)
+            for block in range(count):
+                closed[place[(block + 1) * size - 1]][c] = block
+            b = blocks - blocks[0] if count else blocks
+            raw.append([
+                {lag: _apart(b, i, lag, 1 - config.keep) for lag in range(16, min(history, i + 1))}
+                for i in range(count)
+            ])
+            typical.append(_typical(distances(blocks, history, config)[0], size,
+                                    config.memory_rows))
+        for part, first in enumerate((16, config.old_blocks)):
+            squares: list[float | None] = []
+            for r in range(rows):
+                known = {c: block for c, block in closed[r].items()
+                         if not math.isnan(typical[c][block])}
+                newest = min(known.values(), default=0)
+                filled = first + int(4 / (1 - config.keep))
+                if len(known) < 2:
+                    squares.append(None)
+                    continue
+                if part and (history <= first or newest < filled):
+                    squares.append(math.nan)  # the others of this level are judged anew, this not
+                    continue
+                squares.append(min(
+                    sum(raw[c][block][lag] / (typical[c][block] + 1e-30)
+                        for c, block in known.items())
+                    for lag in range(first, min(history, newest + 1))
+                ) / len(known))
+            held.append(_surprises(squares, size, config.memory_rows))
+    mean = np.full(rows, np.nan)
+    known_ones = ~np.isnan(np.array(held).reshape(len(held), rows))
+    for r in range(rows):
+        if known_ones[:, r].any():
+            mean[r] = np.mean([said[r] for said in held if not math.isnan(said[r])])
+    return mean
+
+
+def _typical(squares: list[float | None], size: int, memory_rows: float) -> list[float]:
+    """The running mean of a distance before each block, NaN until it is judged."""
+    norm, count, out = 0.0, 0, []
+    for square in squares:
+        known = square is not None and count * size > 200
+        out.append(norm if known else math.nan)
+        if square is not None:
+            learned = min(square, 64 * norm) if known else square
+            count += 1
+            norm += max(1 / count, size / memory_rows) * (learned - norm)
+    return out
 
 
 def _sensor(values: np.ndarray, config: Config) -> np.ndarray:
@@ -112,6 +175,10 @@ def _surprises(squares: list[float | None], size: int, memory_rows: float) -> li
     count, said, out = 0, math.nan, []
     for square in squares:
         if square is None:
+            out.append(said)
+            continue
+        if math.isnan(square):
+            said = math.nan
             out.append(said)
             continue
         step = math.log(square + 0.01 * norm + 1e-30) - mean
