@@ -38,13 +38,17 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
 from anomaly.kernel import kernel
 
+Float32 = npt.NDArray[np.float32]
+
 VERSION = 3
 
-#: Largest peaks kept, at most 31 of them in the tail: more added nothing in simulation.
+#: Largest peaks kept, at most 31 of them in the tail: more added nothing in simulation. In 32 bits
+#: each: they are sums of clipped units, and a light sensor has two kilobytes.
 PEAKS = 32
 #: Units outside are clipped: one wild detector must not outvote the rest for ever.
 UNIT_LOW, UNIT_HIGH = -3.0, 60.0
@@ -112,7 +116,7 @@ def allocate(assets: int, members: int) -> dict[str, np.ndarray[Any, Any]]:
     return {
         "asset_member": np.zeros((assets, members), MEMBER),
         "asset_tail": np.zeros(assets, TAIL),
-        "asset_peaks": np.zeros((assets, 2 * PEAKS)),  # all, then the live ones
+        "asset_peaks": np.zeros((assets, 2 * PEAKS), np.float32),  # all, then the live ones
         "asset_table": np.zeros((assets, _KNOTS.size)),
     }
 
@@ -124,7 +128,7 @@ def allocate_news(assets: int) -> dict[str, np.ndarray[Any, Any]]:
 
 @kernel
 def fit(
-    asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64,
+    asset_member: Any, asset_tail: Any, asset_peaks: Float32, asset_table: Float64,
     role: Int64, a: int, score: Float64, inflation: float,
 ) -> None:
     """Fit one asset on ``score float64[w, k]``, out-of-sample warm-up scores, NaN = no opinion.
@@ -144,7 +148,7 @@ def fit(
 
 @kernel
 def step(
-    asset_member: Any, asset_tail: Any, asset_peaks: Float64, asset_table: Float64,
+    asset_member: Any, asset_tail: Any, asset_peaks: Float32, asset_table: Float64,
     role: Int64, asset: Int64, score: Float64, units: Float64, level: Float64, fast: Float64,
     period_rows: Float64,
 ) -> None:
@@ -318,7 +322,7 @@ def _fuse(member: Any, role: Int64, score: Float64, units: Float64) -> tuple[flo
 
 @kernel
 def _fit_tail(
-    tail: Any, peaks: Float64, table: Float64, level: Float64, inflation: float
+    tail: Any, peaks: Float32, table: Float64, level: Float64, inflation: float
 ) -> None:
     kept = np.sort(level[np.isfinite(level)])
     tail["ready"] = 0
@@ -348,7 +352,7 @@ def _fit_tail(
 
 
 @kernel
-def _learn(tail: Any, peaks: Float64, table: Float64, score: float) -> None:
+def _learn(tail: Any, peaks: Float32, table: Float64, score: float) -> None:
     """Count the row; when an excursion ends, its peak may enter the tail."""
     if tail["ready"] == 0 or score != score:
         return
@@ -372,7 +376,7 @@ def _learn(tail: Any, peaks: Float64, table: Float64, score: float) -> None:
 
 
 @kernel
-def _hand_over(tail: Any, peaks: Float64) -> bool:
+def _hand_over(tail: Any, peaks: Float32) -> bool:
     """Let go of the warm-up where enough was lived since; True where that is just now."""
     if tail["live_rows"] < tail["handover"] or tail["live_excursions"] < HANDOVER_EXCURSIONS:
         return False
@@ -399,7 +403,7 @@ def _follow(tail: Any, score: float) -> None:
 
 
 @kernel
-def _insert(peaks: Float64, known: int, peak: float) -> bool:
+def _insert(peaks: Float32, known: int, peak: float) -> bool:
     """Whether a peak is among the largest of ``known`` others; if so it is kept, descending."""
     if known >= PEAKS and peak <= peaks[PEAKS - 1]:
         return False
@@ -412,7 +416,7 @@ def _insert(peaks: Float64, known: int, peak: float) -> bool:
 
 
 @kernel
-def _lay_tail(tail: Any, peaks: Float64, table: Float64) -> None:
+def _lay_tail(tail: Any, peaks: Float32, table: Float64) -> None:
     """Posterior of the generalised Pareto tail on the grid, and its predictive survival."""
     n = tail["excursions"]
     k = min(PEAKS - 1, max(3, n // 2))

@@ -59,7 +59,7 @@ def naive_table(peaks: np.ndarray, excursions: int, median: float, prior: float
 def test_the_tail_is_the_predictive_pareto_tail(rows: int) -> None:
     score = np.random.default_rng(rows).exponential(size=(rows, 1))
     state = fitted(score)
-    tail, peaks = state["asset_tail"][0], state["asset_peaks"][0]
+    tail, peaks = state["asset_tail"][0], state["asset_peaks"][0].astype(float)
     table, threshold, scale = naive_table(
         peaks[: min(tail["excursions"], calibration.PEAKS)], int(tail["excursions"]),
         float(tail["median"]), float(tail["prior_scale"]))
@@ -134,7 +134,7 @@ def test_the_tail_is_the_live_rows_alone_once_they_are_twice_the_warm_up() -> No
     judged(state, usual[:599])
     assert state["asset_tail"][0]["rows"] == 899
     judged(state, usual[599:])
-    tail, peaks = state["asset_tail"][0], state["asset_peaks"][0]
+    tail, peaks = state["asset_tail"][0], state["asset_peaks"][0].astype(float)
     assert tail["rows"] == 900
     assert tail["handover"] == 0
     unit = state["asset_member"][0, 0]["unit"]
