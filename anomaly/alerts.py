@@ -323,9 +323,13 @@ def _advance(
         return -1
     if case["quiet"] >= off_delay_rows:
         case["known"] = 0.0
-    elif case["rows"] >= DROP_ROWS and case["recent_fast"] < DROP_SHARE * case["fast"]:
-        case["known"] = REFIRE_AFTER_DROP * case["level"]
-    elif case["rows"] >= stand and rare and case["recent"] >= RERAISE_AFTER_STAND * case["level"]:
+    elif case["rows"] >= DROP_ROWS and case["fast"] > 0.0 and (
+        case["recent_fast"] < DROP_SHARE * case["fast"]
+    ):  # below the usual there is nothing to drop from
+        case["known"] = REFIRE_AFTER_DROP * max(case["level"], 0.0)
+    elif case["rows"] >= stand and rare and (
+        case["recent"] >= RERAISE_AFTER_STAND * max(case["level"], 0.0)
+    ):
         case["known"] = -1.0
     else:
         return -1

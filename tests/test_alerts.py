@@ -157,3 +157,13 @@ def test_another_watchers_lasting_find_is_told_however_soon_after_another_alert_
     beside[300:] = [RARE] * 300
     moved, _ = walk(period, [1.0] * 250 + [9.0] + [1.0] * 349, beside_s=beside)
     assert [row for row, name in moved if name == "firing"] == [3, 250, 454]
+
+
+def test_below_the_usual_level_there_is_nothing_to_drop_from() -> None:
+    period, beside = [USUAL] * 200, [USUAL] * 200
+    beside[5] = RARE  # an odd shape opens the case …
+    period[8] = RARE  # … and one rare row hands it to a level that was below the usual
+    period[9:] = [ODD] * 191
+    moved, flags = walk(period, [-1.0] * 8 + [3.0] + [-1.0] * 191, beside_s=beside)
+    assert moved == [(5, "pending"), (5, "firing")], "told once, not every few rows"
+    assert flags[5:] == [1] * 195
