@@ -41,9 +41,11 @@ def kernel_uncounted(function: Callable[..., Any]) -> Any:
     numba counts an array in and out wherever it enters a function or is sliced, each time with a
     locked instruction that waits for every store before it: a seventh of the pyramid's time. A
     kernel that neither makes nor returns an array needs none of it, for whoever called it holds
-    them all; one that does make an array does not compile with this.
+    them all; one that does make an array does not compile with this. The option is a private one:
+    a numba without it counts, and the bits are the same.
     """
-    return _compile(function, _nrt=False)
+    known = hasattr(getattr(numba.core.options, "DefaultOptions", None), "_nrt")
+    return _compile(function, **({"_nrt": False} if known else {}))
 
 
 def freeze() -> None:

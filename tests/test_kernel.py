@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomaly.kernel import _imported, cache_folder, freeze, kernel, thaw
+from anomaly.kernel import _imported, cache_folder, freeze, kernel, kernel_uncounted, thaw
 
 
 @kernel
@@ -105,3 +105,27 @@ def test_two_that_compile_one_kernel_at_once_do_not_take_each_other_s_code() -> 
     index.write_bytes(first)  # the first was the last to write its index
     assert later(np.full(3, 2.0)) == 6.0
     assert sum(later.stats.cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_uncounted_kernel_needs_no_private_option(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    from numba.core import errors, options
+
+    if not known:
+        monkeypatch.delattr(options.DefaultOptions, "_nrt")
+
+    def total(x: np.ndarray) -> float:
+        found = 0.0
+        for k in range(x.size):
+            found += x[k]
+        return found
+
+    def fresh(size: int) -> float:
+        return float(np.empty(size).size)
+
+    assert kernel_uncounted(total)(np.arange(4.0)) == 6.0
+    if known:
+        with pytest.raises(errors.NumbaError):
+            kernel_uncounted(fresh)(3)
