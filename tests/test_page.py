@@ -210,11 +210,18 @@ def test_losses_of_the_shift_are_told_and_none_are_made_up() -> None:
         assert made.picture()["losses"] == []
         made.telemetry.take_shift("saw", ShiftLosses(10**9, 2 * 10**9, {"slow": 61.04}, math.nan))
         made.telemetry.take_shift("oven", ShiftLosses(
-            10**9, 2 * 10**9, {"slow": 1.0, "micro_stop": 100.0}, 0.8))
+            10**9, 2 * 10**9, {"slow": 1.0, "micro_stop": 100.0}, 0.8,
+            {"slow": 20.0, "rejects": 1.5}, {"slow": 40.0, "rejects": 3.0}, 0.85,
+            (("slow_cycle", 76.0, 77.52), ("energy_per_part", 1.0, 1.004), ("rejects", 0.1, 0.2)),
+            ("states are guessed from power",)))
         shift = {"start": 1.0, "end": 2.0}
+        unknown = {"earlier_oee": None, "money": None, "trend": [], "read_from": []}
+        known = {"earlier_oee": 0.85, "money": 21.5, "trend": [["slow_cycle", 0.02]],
+                 "read_from": ["states are guessed from power"]}
         assert made.picture()["losses"] == [
-            {"asset": "oven", "oee": 0.8, "seconds": {"slow": 1.0, "micro_stop": 100.0}} | shift,
-            {"asset": "saw", "oee": None, "seconds": {"slow": 61.0}} | shift]
+            {"asset": "oven", "oee": 0.8, "seconds": {"slow": 1.0, "micro_stop": 100.0}}
+            | shift | known,
+            {"asset": "saw", "oee": None, "seconds": {"slow": 61.0}} | shift | unknown]
         made.telemetry.take_losses("saw", {"slow": 61.04})
         assert b'andon_loss_seconds_total{asset="saw",heading="slow"} 61.04' in (
             made.telemetry.render())

@@ -223,6 +223,16 @@ def test_a_phone_shows_what_matters_of_many_machines_and_the_rest_when_asked(
         assert page.locator(".losses tbody th").first.inner_text() == "machine-49"
         page.get_by_role("button", name="Show all 50").click()
         assert page.locator(".losses tbody tr").count() == 50
+        assert page.locator(".late").count() == 0, "no column for what nobody tells"
+        made.telemetry.take_shift("machine-49", ShiftLosses(
+            made.line.time_ns, made.line.time_ns + 8 * 3600 * 10**9, {"slow": 649.0}, 0.9,
+            {"slow": 1234.5}, {"slow": 1234.5}, 0.95, (("slow_cycle", 76.0, 77.5),),
+            ("running and idle are guessed from power",)))
+        made.step(1, lift=30.0)
+        row = page.locator(".losses tbody tr").first
+        row.locator(".late").get_by_text("cycle time +2.0 %, OEE before 95 %").wait_for()
+        assert "1,23" in row.inner_text()
+        assert "guessed from power" in row.locator("th").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         window.close()
 

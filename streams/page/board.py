@@ -23,6 +23,9 @@ from streams.losses_feed import ShiftLosses
 from streams.page.record import PageRecord, Standing
 from streams.telemetry import Picture, Telemetry
 
+#: What is told as a level of late, from this share off its reference on; as in the report.
+LEVELS = ("slow_cycle", "energy_per_part", "idle_energy")
+TREND_SHARE = 0.01
 #: Lamps shown, those in alert first; the rest are counted.
 LAMP_LIMIT = 1000
 #: Open cases shown, the most severe first; the rest are counted.
@@ -198,7 +201,11 @@ def _losses(shifts: Mapping[str, ShiftLosses]) -> list[dict[str, Any]]:
     ranked = sorted(shifts.items(), key=lambda item: (-sum(item[1].seconds.values()), item[0]))
     return [{
         "asset": asset, "start": shift.start_ns / 1e9, "end": shift.end_ns / 1e9,
-        "oee": _finite(shift.oee),
+        "oee": _finite(shift.oee), "earlier_oee": _finite(shift.earlier_oee),
+        "money": round(sum(shift.money.values()), 2) if shift.money else None,
+        "trend": [[kind, round(recent / usual - 1.0, 4)] for kind, usual, recent in shift.trend
+                  if kind in LEVELS and usual > 0.0 and abs(recent / usual - 1.0) >= TREND_SHARE],
+        "read_from": list(shift.read_from),
         "seconds": {heading: round(value, 1) for heading, value in shift.seconds.items()},
     } for asset, shift in ranked[:LAMP_LIMIT]]
 

@@ -252,16 +252,22 @@ function Losses({ board, words, language }) {
   const named = [...new Set(board.losses.flatMap((row) => Object.keys(row.seconds)))]
     .filter((h) => board.losses.some((row) => row.seconds[h] > 0));
   const most = Math.max(1, ...board.losses.map(sum));
+  const priced = board.losses.some((row) => row.money !== null);
+  const changed = board.losses.some((row) => ofLate(row, words));
   const first = board.losses[0], rows = all ? board.losses : board.losses.slice(0, LOSSES);
   return html`<section class="losses" aria-labelledby="losses"><h2 id="losses">${words.losses}
       ${first && html` <small>${filled(words.shift, { from: clock(first.start), to: clock(first.end) })}</small>`}</h2>
     ${!first ? html`<p class="muted">${words.no_losses}</p>` : html`
     <div class="wide" tabindex="0" role="group" aria-labelledby="losses"><table><thead><tr><th scope="col">${words.machine}</th>
       <th scope="col">OEE</th><th scope="col">${words.total}, min</th>
+      ${priced && html`<th scope="col">${words.money}</th>`}${changed && html`<th scope="col">${words.of_late}</th>`}
       ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}</tr></thead>
-      <tbody>${rows.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}</th>
+      <tbody>${rows.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}
+          ${row.read_from.map((text) => html`<small class="muted" lang="en">${text}</small>`)}</th>
         <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
         <td class="total">${minutes(sum(row))} <svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg></td>
+        ${priced && html`<td>${row.money === null ? "—" : row.money.toLocaleString(language, { maximumFractionDigits: 0 })}</td>`}
+        ${changed && html`<td class="late">${ofLate(row, words) || "—"}</td>`}
         ${named.map((h) => html`<td>${minutes(row.seconds[h])}</td>`)}</tr>`)}
       </tbody></table></div>
     ${board.losses.length > LOSSES && html`<button type="button" aria-expanded=${all} onClick=${() => setAll(!all)}>
@@ -319,6 +325,13 @@ function local(sentence) {
   if (zone === "UTC") return sentence;
   return sentence.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC/g,
     (_, day, minute) => clock(Date.parse(`${day}T${minute}Z`) / 1000, true));
+}
+
+// What is off its reference of late, and what the shifts before made of their time.
+function ofLate(row, words) {
+  const off = row.trend.map(([kind, share]) => `${words[`level_${kind}`]} ${share > 0 ? "+" : "−"}${Math.abs(100 * share).toFixed(1)} %`);
+  if (row.oee !== null && row.earlier_oee !== null) off.push(filled(words.oee_before, { share: Math.round(100 * row.earlier_oee) }));
+  return off.join(", ");
 }
 
 function minutes(seconds) {

@@ -26,7 +26,10 @@ export const WORDS = {
     said_alarm: "New: {sentence}", said_over: "Over: {sentence}",
     now: "now {value}", band: "expected {low} to {high}", no_band: "no expected band yet",
     no_signal: "No signal has been kept of this yet.", value: "measured", expected: "expected",
-    episode: "alert", machine: "Machine", total: "Total", lamp: "{asset}: {state}",
+    episode: "alert", machine: "Machine", total: "Total",
+    money: "Money", of_late: "Of late", oee_before: "OEE before {share} %",
+    level_slow_cycle: "cycle time", level_energy_per_part: "energy per part", level_idle_energy: "power at rest",
+    lamp: "{asset}: {state}",
   },
   de: {
     title: "andon", line: "Die Linie", cases: "Offene Fälle", over: "Vorbei", losses: "Verluste der Schicht", shift: "{from} bis {to}",
@@ -51,7 +54,10 @@ export const WORDS = {
     said_alarm: "Neu: {sentence}", said_over: "Vorbei: {sentence}",
     now: "jetzt {value}", band: "erwartet {low} bis {high}", no_band: "noch kein erwartetes Band",
     no_signal: "Hiervon ist noch kein Signal aufgehoben.", value: "gemessen", expected: "erwartet",
-    episode: "Alarm", machine: "Maschine", total: "Summe", lamp: "{asset}: {state}",
+    episode: "Alarm", machine: "Maschine", total: "Summe",
+    money: "Geld", of_late: "Zuletzt", oee_before: "OEE zuvor {share} %",
+    level_slow_cycle: "Taktzeit", level_energy_per_part: "Energie je Teil", level_idle_energy: "Leistung in Ruhe",
+    lamp: "{asset}: {state}",
   },
   es: {
     title: "andon", line: "La línea", cases: "Casos abiertos", over: "Terminados", losses: "Pérdidas del turno", shift: "{from} a {to}",
@@ -76,7 +82,10 @@ export const WORDS = {
     said_alarm: "Nuevo: {sentence}", said_over: "Terminado: {sentence}",
     now: "ahora {value}", band: "se espera de {low} a {high}", no_band: "aún sin banda esperada",
     no_signal: "Aún no se ha guardado señal de esto.", value: "medido", expected: "esperado",
-    episode: "alerta", machine: "Máquina", total: "Total", lamp: "{asset}: {state}",
+    episode: "alerta", machine: "Máquina", total: "Total",
+    money: "Dinero", of_late: "Últimamente", oee_before: "OEE antes {share} %",
+    level_slow_cycle: "tiempo de ciclo", level_energy_per_part: "energía por pieza", level_idle_energy: "potencia en reposo",
+    lamp: "{asset}: {state}",
   },
   zh: {
     title: "andon", line: "产线", cases: "未结案例", over: "已结束", losses: "本班次损失", shift: "{from} 至 {to}",
@@ -100,7 +109,10 @@ export const WORDS = {
     said_alarm: "新:{sentence}", said_over: "结束:{sentence}",
     now: "当前 {value}", band: "预期 {low} 至 {high}", no_band: "尚无预期范围",
     no_signal: "尚未保存该信号。", value: "实测", expected: "预期",
-    episode: "警报", machine: "机器", total: "合计", lamp: "{asset}:{state}",
+    episode: "警报", machine: "机器", total: "合计",
+    money: "金额", of_late: "近来", oee_before: "此前OEE {share} %",
+    lamp: "{asset}:{state}",
+    level_slow_cycle: "节拍时间", level_energy_per_part: "单件能耗", level_idle_energy: "待机功率",
   },
 };
 
