@@ -15,7 +15,8 @@ from tests.live_service import Deployment, deployment
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
               pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
-#: kill -9 of ourselves before or after the n-th call of a step of a commit.
+#: kill -9 of ourselves before or after the n-th call of a step of a commit. The first comes for
+#: certain; how many there are, a second one for these rows or not, is for the machine to say.
 KILL = """
 import os, signal
 from kafka import KafkaProducer
@@ -94,7 +95,7 @@ def test_a_kill_between_the_steps_of_a_commit() -> None:
     with deployment(kafka_broker.shared(), 3) as deployed:
         for k, (step, before) in enumerate(MOMENTS):
             live_service.send(deployed, rows[1000 * k:1000 * (k + 1)])
-            fault = KILL.format(step=step, before=before, n=2)
+            fault = KILL.format(step=step, before=before, n=1)
             worker = deployed.start_worker(fault=fault)
             kafka_broker.wait_for(
                 lambda worker=worker: worker.poll() is not None, 60, f"the kill at {step}")
