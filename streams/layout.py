@@ -119,6 +119,8 @@ class Layout:
             return f"none, so rows are counted, one row = {self.time.step_ns / 1e9:g} s"
         name = " + ".join(self.names[column] for column in self.time_columns)
         if isinstance(self.time, times.NumberFormat):
+            if self.time.zero_ns:
+                return f"{name!r}, {self.time.unit}, taken as UTC"
             if self.time.epoch:
                 return f"{name!r}, epoch in {self.time.unit}"
             if self.counts_rows:

@@ -24,6 +24,14 @@ NO_TIME = int(np.iinfo(np.int64).min)
 
 SECOND_NS = 1_000_000_000
 
+DAY_NS = 86_400 * SECOND_NS
+
+#: A spreadsheet's day 0 is 30 December 1899. Its days of 1970 to 2099 look like seconds from a
+#: start, but for the column's name and for decimals: minutes in days need more than three.
+_SPREADSHEET_ZERO_NS = -25_569 * DAY_NS
+_SPREADSHEET_DAYS = (25_569.0, 73_050.0)
+_DATE_NAME = re.compile(r"date|time|^ts$|datum|zeit|fecha|hora|日期|时间", re.IGNORECASE)
+
 #: Below this magnitude a number counts rows or seconds from a start; from it on it is an epoch
 #: (1e8 s is March 1973). Each unit reaches to a thousand times the one before.
 _EPOCH_FROM = 1e8
@@ -43,14 +51,20 @@ class NumberFormat:
     unit_ns : int
         Nanoseconds that the number 1 stands for.
     epoch : bool
-        Counted from 1970 (and a fraction is good to a microsecond, not more: double precision).
+        Tells a date.
     unit : str
         The unit in words, for the reader; ``counter`` if the numbers count rows one by one.
+    zero_ns : int
+        The time of number 0, nanoseconds since 1970.
+    grain_ns : int
+        What a fraction is rounded to.
     """
 
     unit_ns: int
     epoch: bool
     unit: str
+    zero_ns: int = 0
+    grain_ns: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +110,16 @@ def number_format(sample: Float64, name: str, counter_seconds: float) -> NumberF
     if magnitude >= _EPOCH_FROM:
         for unit, limit, unit_ns in _EPOCH_UNITS:
             if magnitude < limit:
-                return NumberFormat(unit_ns, True, unit)
+                return NumberFormat(unit_ns, True, unit, grain_ns=min(unit_ns, 1_000))
     suffix = re.search(r"[^A-Za-zµ]([A-Za-zµ]+)[\])]?$", name)
     if suffix and suffix.group(1).lower() in _SUFFIX_NS:
         unit = suffix.group(1).lower()
         return NumberFormat(_SUFFIX_NS[unit], False, unit)
+    first, last = _SPREADSHEET_DAYS
+    fine = np.abs(sample - np.round(sample, 3)) > 1e-6
+    dates = bool(((sample >= first) & (sample < last)).all())
+    if dates and fine.mean() > 0.5 and _DATE_NAME.search(name):
+        return NumberFormat(DAY_NS, True, "days of a spreadsheet", _SPREADSHEET_ZERO_NS, 1_000_000)
     steps = np.abs(np.diff(sample))
     steps = steps[steps > 0]
     counts = bool((sample == np.floor(sample)).all()) and (not steps.size or np.median(steps) == 1)
@@ -109,24 +128,24 @@ def number_format(sample: Float64, name: str, counter_seconds: float) -> NumberF
 
 def from_integers(values: Int64, present_: Bool, form: NumberFormat) -> Int64:
     """Nanoseconds of whole numbers, exactly; :data:`NO_TIME` where absent or out of range."""
-    limit = np.iinfo(np.int64).max // form.unit_ns
+    limit = (np.iinfo(np.int64).max + min(form.zero_ns, 0)) // form.unit_ns
     usable = present_ & (values <= limit) & (values >= -limit)
-    return np.where(usable, np.where(usable, values, 0) * form.unit_ns, NO_TIME)
+    return np.where(usable, np.where(usable, values, 0) * form.unit_ns + form.zero_ns, NO_TIME)
 
 
 def from_floats(values: Float64, form: NumberFormat) -> Int64:
     """Nanoseconds of numbers with fractions; :data:`NO_TIME` where not finite or out of range.
 
     The whole part is multiplied exactly. A fraction of an epoch is rounded to microseconds, which
-    is what a double still holds of today's date in any unit but nanoseconds.
+    is what a double still holds of today's date in any unit but nanoseconds; that of a
+    spreadsheet's days to milliseconds, of which six decimals hold the tenths of a second.
     """
-    limit = float(np.iinfo(np.int64).max // form.unit_ns) * 0.999
+    limit = float((np.iinfo(np.int64).max + min(form.zero_ns, 0)) // form.unit_ns) * 0.999
     usable = np.isfinite(values) & (np.abs(values) < limit)
     whole = np.floor(np.where(usable, values, 0.0))
     fraction = np.where(usable, values, 0.0) - whole
-    grain = 1_000 if form.epoch and form.unit_ns >= 1_000 else 1
-    part = np.rint(fraction * (form.unit_ns / grain)).astype(np.int64) * grain
-    return np.where(usable, whole.astype(np.int64) * form.unit_ns + part, NO_TIME)
+    part = np.rint(fraction * (form.unit_ns / form.grain_ns)).astype(np.int64) * form.grain_ns
+    return np.where(usable, whole.astype(np.int64) * form.unit_ns + (part + form.zero_ns), NO_TIME)
 
 
 def from_number_text(cells: pa.Array, form: NumberFormat, marks: Marks) -> Int64:
