@@ -130,6 +130,20 @@ def test_agrees_with_its_naive_twin(name: str, sensors: int) -> None:
         np.testing.assert_allclose(fitted, naive.fit_scores(x[:WARM_UP_ROWS], config), rtol=1e-7)
 
 
+def test_trees_of_the_usual_size_are_the_walk_of_nodes_in_every_bit() -> None:
+    """25 trees of 10 halvings over 20 sensors: the size that their speed is told of."""
+    config = trees.Config(window_rows=50)
+    assert (config.trees, config.depth) == (25, 10)
+    x = machine(11, 200, 20)
+    x[::17, 4] = np.nan
+    _, score, evidence = run("trees", config, x)
+    expected_score, expected_evidence = naive_trees.scores(
+        x[:WARM_UP_ROWS], x[WARM_UP_ROWS:], config)
+    assert np.unique(score).size > 50
+    np.testing.assert_array_equal(score, expected_score)
+    np.testing.assert_allclose(evidence, expected_evidence, rtol=1e-12)
+
+
 # -- published implementations and figures ---------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ that appear after ``fit`` take part from the next one on.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,13 @@ import numpy.typing as npt
 from anomaly.batches import Float64, Int64
 from anomaly.detectors.settings import within
 from anomaly.detectors.warm_up import State, fit_reference, follow
-from anomaly.kernel import kernel
+from anomaly.kernel import kernel, kernel_uncounted
 from anomaly.numerics import LIMIT, clip, learns, robust_reference
 
 VERSION = 1
+
+Int32 = npt.NDArray[np.int32]
+UInt64 = npt.NDArray[np.uint64]
 
 ASSET = np.dtype([
     ("sensors", "i8"),  # of how many sensors the trees are made; 0 = no fit yet
@@ -107,24 +111,28 @@ def draw(seed: int, tree: int, number: int) -> int:
 @kernel
 def plan(
     seed: int, trees: int, depth: int, sensors: int,
-    halved: Int64, shift: Int64, start: Float64,
-) -> None:
-    """Draw the trees for so many sensors; outputs have trees · depth entries, tree by tree.
+    halved: Int64, pair: UInt64, shift: Int32, pair_sensor: UInt64, pair_start: Float64,
+) -> int:
+    """Draw the trees for so many sensors; returns the pairs of a tree and a sensor it halves.
 
-    ``halved`` is the sensor of each level; ``shift`` = depth − 1 where the level is the first of
-    its tree to halve that sensor, one less at each later one; ``start`` is the random s in [0, 1)
-    of the sensor's range in this tree.
+    Per level and tree (``level · trees + tree``): ``halved`` is the sensor, ``pair`` the pair,
+    ``shift`` = depth − 1 where the level is the first of its tree to halve that sensor, one less
+    at each later one. ``pair_start`` is the random s in [0, 1) of the sensor's range in the tree.
     """
+    pairs = 0
     for tree in range(trees):
         for level in range(depth):
-            at = tree * depth + level
+            at = level * trees + tree
             halved[at] = (draw(seed, tree, level) * sensors) >> 31
-            shift[at] = depth - 1
-            start[at] = draw(seed, tree, depth + level) / (_MASK + 1.0)
-            for earlier in range(tree * depth, at):
+            shift[at], pair[at] = depth - 1, pairs
+            for earlier in range(tree, at, trees):
                 if halved[earlier] == halved[at]:
-                    shift[at] -= 1
-                    start[at] = start[earlier]
+                    shift[at], pair[at] = shift[at] - 1, pair[earlier]
+            if pair[at] == pairs:
+                pair_sensor[pairs] = halved[at]
+                pair_start[pairs] = draw(seed, tree, depth + level) / (_MASK + 1.0)
+                pairs += 1
+    return pairs
 
 
 @kernel
@@ -132,11 +140,12 @@ def place(start: float, depth: int, position: float) -> int:
     """Where a scaled value lies in a tree's range of the sensor: 0 … 2^depth − 1.
 
     The range is s ± 2·max(s, 1 − s): it holds [0, 1] with room at both ends, and its first
-    halving is at s (section 3 of the paper).
+    halving is at s (section 3 of the paper). 32 bits, so that several fit a register.
     """
     half = 2.0 * max(start, 1.0 - start)
     cells = 1 << depth
-    return min(max(int((position - start + half) / (2.0 * half) * cells), 0), cells - 1)
+    found: Any = np.int32((position - start + half) / (2.0 * half) * cells)
+    return int(min(max(found, 0), cells - 1))
 
 
 @kernel
@@ -150,44 +159,41 @@ def step(
 
     Evidence: each tree's bits go to the sensor whose halving cut off most of the mass.
     """
-    position, cell = np.empty(table.shape[1]), np.empty(table.shape[1], np.int64)
-    halved, shift = np.empty(trees * depth, np.int64), np.empty(trees * depth, np.int64)
-    start, leaf = np.empty(trees * depth), np.empty(trees, np.int64)
-    planned = 0
+    position, leaf = np.empty(table.shape[1]), np.empty(trees, np.int32)
+    halved, pair = np.empty(trees * depth, np.int64), np.empty(trees * depth, np.uint64)
+    shift, cell = np.empty(trees * depth, np.int32), np.empty(trees * depth, np.int32)
+    pair_sensor, pair_start = np.empty(trees * depth, np.uint64), np.empty(trees * depth)
+    latest, path, cut = asset_leaf["latest"], asset_leaf["path"], asset_leaf["cut"]
+    known, low, width = tag["known"], tag["low"], tag["width"]
+    planned = pairs = 0
     for i in range(asset.size):
         a = asset[i]
         for c in range(x.shape[1]):
             evidence[i, c] = 0.0
         score[i] = np.nan
         sensors = own["sensors"][a]
-        if sensors == 0 or _positions(tag, table[a, :sensors], x[i], position) == 0:
+        if sensors == 0 or _positions(known, low, width, table, a, sensors, x, i, position) == 0:
             continue
         if planned != sensors:
-            plan(seed, trees, depth, sensors, halved, shift, start)
+            pairs = plan(
+                seed, trees, depth, sensors, halved, pair, shift, pair_sensor, pair_start)
             planned = sensors
+        _walk(trees, depth, pairs, pair, shift, pair_sensor, pair_start, position, cell, leaf)
         reference_rows = own["reference_rows"][a]
-        largest = float(reference_rows) * ((1 << (depth + 1)) - 1)
-        total = 0
-        for tree in range(trees):
-            number = 0
-            for at in range(tree * depth, (tree + 1) * depth):
-                q = halved[at]
-                if shift[at] == depth - 1:
-                    cell[q] = place(start[at], depth, position[q])
-                number = 2 * number + ((cell[q] >> shift[at]) & 1)
-            leaf[tree] = (tree << depth) + number
-            if reference_rows > 0:
-                path = asset_leaf["path"][a, leaf[tree]]
-                total += path
-                guilty = halved[tree * depth + asset_leaf["cut"][a, leaf[tree]]]
-                if guilty < x.shape[1] and not np.isnan(x[i, guilty]):
-                    evidence[i, guilty] += np.log2(largest / path) / trees
         if reference_rows > 0:
+            largest = float(reference_rows) * ((1 << (depth + 1)) - 1)
+            total = 0
+            for tree in range(trees):
+                found = path[a, leaf[tree]]
+                total += found
+                guilty = halved[cut[a, leaf[tree]] * trees + tree]
+                if guilty < x.shape[1] and not np.isnan(x[i, guilty]):
+                    evidence[i, guilty] += np.log2(largest / found) / trees
             score[i] = np.log2(largest * trees / total)
 
         if learns(score[i], learn_below[i]):
             for tree in range(trees):
-                asset_leaf["latest"][a, leaf[tree]] += 1
+                latest[a, leaf[tree]] += 1
             own["latest_rows"][a] += 1
             if own["latest_rows"][a] >= window_rows:
                 _renew(asset_leaf[a], trees, depth, own["latest_rows"][a])
@@ -195,51 +201,90 @@ def step(
                 own["latest_rows"][a] = 0
 
 
-@kernel
-def _positions(tag: npt.NDArray[np.void], tags: Int64, row: Float64, position: Float64) -> int:
+@kernel_uncounted
+def _positions(
+    known: Int64, low: Float64, width: Float64, table: Int64, a: int, sensors: int, x: Float64,
+    i: int, position: Float64,
+) -> int:
     """Each sensor scaled to its frozen range; 0.5 where missing. Returns how many are there."""
     present = 0
-    for q in range(tags.size):
-        t = tags[q]
+    for q in range(sensors):
+        t = table[a, q]
         position[q] = 0.5
-        if t >= 0 and tag["known"][t] == 1 and q < row.size and not np.isnan(row[q]):
-            position[q] = clip((clip(row[q], LIMIT) - tag["low"][t]) / tag["width"][t], 100.0)
+        if t >= 0 and known[t] == 1 and q < x.shape[1] and not np.isnan(x[i, q]):
+            position[q] = clip((clip(x[i, q], LIMIT) - low[t]) / width[t], 100.0)
             present += 1
     return present
 
 
+@kernel_uncounted
+def _walk(
+    trees: int, depth: int, pairs: int, pair: UInt64, shift: Int32, pair_sensor: UInt64,
+    pair_start: Float64, position: Float64, cell: Int32, leaf: Int32,
+) -> None:
+    """The leaf of every tree; level by level over all trees, and without a branch."""
+    for k in range(pairs):
+        cell[k] = place(pair_start[k], depth, position[pair_sensor[k]])
+    for tree in range(trees):
+        leaf[tree] = tree
+    for level in range(depth):
+        for tree in range(trees):
+            at = level * trees + tree
+            leaf[tree] = leaf[tree] << 1 | cell[pair[at]] >> shift[at] & 1
+
+
 @kernel
 def _renew(leaves: npt.NDArray[np.void], trees: int, depth: int, rows: int) -> None:
-    """The latest window becomes the reference: node masses, then path sums, then zero counts."""
+    """The latest window becomes the reference: masses, path sums, guilty halvings, zero counts.
+
+    Only nodes that hold a tenth of the window have paths that go on below them, few on every level:
+    they are gone through from the root, and all leaves under a path's end get its sum at once.
+    """
     count = 1 << depth
-    mass, path, cut = (
-        np.empty(2 * count, np.int64), np.empty(2 * count, np.int64), np.empty(2 * count, np.int64)
-    )
-    sharpest = np.empty(2 * count)
+    latest, path, cut = leaves["latest"], leaves["path"], leaves["cut"]
+    before = np.empty(count + 1, np.int64)  # rows in the leaves to the left
+    waiting, sums = np.empty(depth + 2, np.int64), np.empty(depth + 2, np.int64)
+    cuts, sharpest = np.empty(depth + 2, np.int64), np.empty(depth + 2)
     for tree in range(trees):
         first = tree * count
+        before[0] = 0
         for k in range(count):
-            mass[count + k] = leaves["latest"][first + k]
-            leaves["latest"][first + k] = 0
-        for node in range(count - 1, 0, -1):
-            mass[node] = mass[2 * node] + mass[2 * node + 1]
-        path[1], cut[1], sharpest[1] = mass[1], 0, -1.0
-        level = 0
-        for node in range(2, 2 * count):
-            if node >= 2 << level:
-                level += 1
-            parent = node >> 1
-            path[node], cut[node], sharpest[node] = path[parent], cut[parent], sharpest[parent]
-            if mass[parent] < SIZE_SHARE * rows:
-                continue  # the path has ended above
-            path[node] += mass[node] << level
-            # The share of its parent that a halving left behind; evenly halved it is a half.
-            loss = 1.0 - mass[node] / mass[parent]
-            if loss > sharpest[parent]:
-                cut[node], sharpest[node] = level - 1, loss
-        for k in range(count):
-            leaves["path"][first + k] = path[count + k]
-            leaves["cut"][first + k] = cut[count + k]
+            before[k + 1] = before[k] + latest[first + k]
+            latest[first + k] = 0
+        waiting[0], sums[0], cuts[0], sharpest[0], left = 1, before[count], 0, -1.0, 1
+        while left > 0:
+            left -= 1
+            node, total, guilty, sharp = waiting[left], sums[left], cuts[left], sharpest[left]
+            level = _level(node)
+            start, stop = _leaves(node, level, depth)
+            mass = before[stop] - before[start]
+            if level == depth or mass < SIZE_SHARE * rows:
+                for k in range(first + start, first + stop):
+                    path[k], cut[k] = total, guilty
+                continue
+            for child in (2 * node, 2 * node + 1):
+                start, stop = _leaves(child, level + 1, depth)
+                own = before[stop] - before[start]
+                # The share of its parent that a halving left behind; evenly halved it is a half.
+                loss = 1.0 - own / mass
+                waiting[left], sums[left] = child, total + (own << level + 1)
+                cuts[left], sharpest[left] = (level, loss) if loss > sharp else (guilty, sharp)
+                left += 1
+
+
+@kernel
+def _level(node: int) -> int:
+    level = 0
+    while node >= 2 << level:
+        level += 1
+    return level
+
+
+@kernel
+def _leaves(node: int, level: int, depth: int) -> tuple[int, int]:
+    """The leaves under a node: the first one and the one behind the last."""
+    start = (node << (depth - level)) - (1 << depth)
+    return start, start + (1 << (depth - level))
 
 
 def fit(
