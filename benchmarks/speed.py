@@ -32,7 +32,7 @@ from benchmarks import speed_kafka, speed_replay, speed_scale, speed_table
 
 RUNS = 5
 PEERS = ("numpy", "numba", "pyarrow", "kafka-python", "msgspec", "river", "stumpy",
-         "confluent-kafka", "capymoa")
+         "confluent-kafka")
 GROUPS = ("start", "replay", "engine", "detectors", "vibration", "kafka", "peers",
           "touchstone", "growth")
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.json"
@@ -47,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="a tenth of the rows; prints only")
     parser.add_argument("--only", action="append", choices=GROUPS, metavar="GROUP",
                         help=f"only these, the others as they stand: {', '.join(GROUPS)}")
+    parser.add_argument("--moa", default=sys.executable, metavar="PYTHON",
+                        help="an interpreter that has capymoa (benchmarks/speed_moa.py)")
     parser.add_argument("--table", action="store_true", help="only print the README's table")
     parser.add_argument("--write", action="store_true", help="with --table: put it into the README")
     options = parser.parse_args(arguments)
@@ -64,7 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         "detectors": lambda: detector_figures(20_000 // share),
         "vibration": lambda: [vibration_figure(320 // share)],
         "kafka": lambda: speed_kafka.kafka_figures(300_000 // share, _figure),
-        "peers": lambda: speed_scale.peer_figures(20_000 // share, _timed, _figure),
+        "peers": lambda: speed_scale.peer_figures(
+            20_000 // share, _timed, _figure, options.moa),
         "touchstone": lambda: speed_scale.touchstone_figures(3 if share == 1 else 1, _figure),
         "growth": lambda: speed_scale.growth_figures(
             (1_000, 10_000, 100_000, 1_000_000)[:4 if share == 1 else 2], _figure),

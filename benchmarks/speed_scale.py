@@ -3,14 +3,16 @@
 Growth is from 1,000 to 1,000,000 tags in one process, within one memory limit: what each tag gets
 is the memory plan's. The growth plot stands beside the figures. Peers run in turn with our kernels
 in the same process, each with its own defaults where it has the same parameter; MOA through capymoa
-needs Java and is left out where there is none.
+needs Java and an environment of its own (``speed_moa``) and is left out where there is none.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
+import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, replace
@@ -152,9 +154,13 @@ def plot(curves: dict[str, dict[int, tuple[float, int]]]) -> None:
     pyplot.close(shown)
 
 
-def peer_figures(rows: int, timed: Callable[..., float], figure: Callable[..., Figure]
-                 ) -> list[Figure]:
-    """The pyramid beside stumpy's stumpi; half-space trees beside river's and MOA's."""
+def peer_figures(
+    rows: int, timed: Callable[..., float], figure: Callable[..., Figure], interpreter: str
+) -> list[Figure]:
+    """The pyramid beside stumpy's stumpi; half-space trees beside river's and MOA's.
+
+    ``interpreter`` has capymoa (``speed_moa``).
+    """
     import stumpy
     from river.anomaly import HalfSpaceTrees
 
@@ -191,33 +197,27 @@ def peer_figures(rows: int, timed: Callable[..., float], figure: Callable[..., F
         figure("S-TREES-RIVER", f"{what} river", slow / trees, "times",
                f"{trees * 1e9:,.0f} ns against {slow * 1e6:,.0f} µs"),
     ]
-    moa = _moa(near[:3000])
-    if moa is None:
+    other = _moa(near[:3000], interpreter)
+    if other is None:
         return found
-    other = timed(moa, runs=3) / 3000
-    return [*found, figure("S-TREES-MOA", f"{what} MOA through capymoa", other / trees, "times",
-                           f"{trees * 1e9:,.0f} ns against {other * 1e6:,.1f} µs")]
+    seconds, version = other
+    return [*found, figure(
+        "S-TREES-MOA", f"{what} MOA through capymoa {version}", seconds / trees, "times",
+        f"{trees * 1e9:,.0f} ns against {seconds * 1e6:,.1f} µs, in an environment of its own")]
 
 
-def _moa(x: Any) -> Callable[[], None] | None:
-    """Score and learn these rows in MOA; None without capymoa or Java."""
-    if importlib.util.find_spec("capymoa") is None or shutil.which("java") is None:
+def _moa(x: Any, interpreter: str) -> tuple[float, str] | None:
+    """CPU seconds a row of MOA's trees and capymoa's version; None where they cannot be had."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npy"
+        np.save(path, x)
+        done = subprocess.run([interpreter, str(Path(__file__).with_name("speed_moa.py")),
+                               str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"MOA is passed over: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
-    from capymoa.anomaly import HalfSpaceTrees
-    from capymoa.stream import NumpyStream
-
-    stream = NumpyStream(x, np.arange(len(x)) % 2, target_type="categorical")
-    trees = HalfSpaceTrees(stream.get_schema(), window_size=250, number_of_trees=25, max_depth=10)
-    rows = []
-    while stream.has_more_instances():
-        rows.append(stream.next_instance())
-
-    def run() -> None:
-        for row in rows:
-            trees.score_instance(row)
-            trees.train(row)
-
-    return run
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    return statistics.median(told["seconds"]) / len(x), told["version"]
 
 
 def touchstone_figures(runs: int, figure: Callable[..., Figure]) -> list[Figure]:
