@@ -2,8 +2,9 @@
 
 ``{"asset": …, "ts": [t, …], "values": {"sensor": [v, …], …}}`` of sensors that are known already:
 the three fields once each, the asset before its values, whole numbers as times, lists of one
-length. As in ``json_scan``, every other message is left to ``kafka_codec``, and where the kernel
-says something, it says the same. No policy and no counts here.
+length; or one row, without the lists. As in ``json_scan``, every other message is left to
+``kafka_codec``, and where the kernel says something, it says the same. No policy and no counts
+here.
 """
 
 from __future__ import annotations
@@ -92,13 +93,13 @@ class Rows:
 def scan(
     block: Block, names: Names, fields: tuple[UInt8, Int64], size_limit: int, readings_limit: int
 ) -> Rows | None:
-    """The block's first messages as far as they are columnar and known; None = not even one.
+    """The block's first messages as far as they are columnar, or else rows, and known.
 
-    ``fields``: what the sender calls asset, time and values, ``laid_out``.
+    None = not even one. ``fields``: what the sender calls asset, time and values, ``laid_out``.
     """
     room = min(READINGS_LIMIT, int(block.columns[:, VALUE_LENGTH].clip(0).sum()) // 2 + 1)
     found = Rows(len(block), room, "columnar wide rows")
-    messages, readings = scan_columns(
+    messages, readings, lists = scan_columns(
         np.frombuffer(block.text, np.uint8), block.columns, size_limit, min(room, readings_limit),
         *fields, names.slots, names.text, found.asset, found.sensor, found.time_ns,
         found.value, found.closes, found.message, found.rows, found.unit,
@@ -106,6 +107,7 @@ def scan(
     if not messages:
         return None
     found.cut(messages, readings)
+    found.shape = "columnar wide rows" if lists else "wide rows"
     return found
 
 
@@ -114,25 +116,27 @@ def scan_columns(
     text: UInt8, columns: Int64, size_limit: int, readings_limit: int, field_text: UInt8,
     field_end: Int64, slots: Int64, names: UInt8, asset: Int64, sensor: Int64, time_ns: Int64,
     value: Float64, closes: Bool, message: Int64, rows: Int64, unit: Int64,
-) -> tuple[int, int]:
-    """Read the records ``columns int64[n, 8]`` until one is left to the codec; messages, readings.
+) -> tuple[int, int, bool]:
+    """Read the records ``columns int64[n, 8]`` until one is left to the codec or of another shape.
 
-    Of one message at most ``readings_limit``, of all as many as fit.
+    Messages, readings, and whether they are lists. Of one message at most ``readings_limit``
+    readings, of all as many as fit.
     """
     times, numbers = np.empty(value.size, np.int64), np.empty(value.size)
     slot = np.empty(WIDTH_LIMIT, np.int64)
-    taken = 0
+    taken, lists = 0, False
     for i in range(len(columns)):
         at, size = columns[i, VALUE], columns[i, VALUE_LENGTH]
         if size < 2 or size > size_limit or is_umh(text, columns[i, KEY], columns[i, KEY_LENGTH]):
-            return i, taken
+            return i, taken, lists
         room = min(value.size - taken, readings_limit)
-        count, width = _message(
+        count, width, own = _message(
             text, at, at + size, field_text, field_end, slots, names, slot, times[:room],
             numbers[:room])
         code, factor = _unit(times[:count])
-        if width == 0 or code < 0:
-            return i, taken
+        if width == 0 or code < 0 or (i > 0 and own != lists):
+            return i, taken, lists
+        lists = own
         for r in range(count):
             for c in range(width):
                 k = taken + r * width + c
@@ -141,85 +145,102 @@ def scan_columns(
                 closes[k], message[k] = c == width - 1, i
         taken += count * width
         rows[i], unit[i] = count, code
-    return len(columns), taken
+    return len(columns), taken, lists
 
 
 @kernel
 def _message(
     text: UInt8, at: int, end: int, field_text: UInt8, field_end: Int64, slots: Int64,
     names: UInt8, slot: Int64, times: Int64, numbers: Float64,
-) -> tuple[int, int]:
-    """Times and columns of a message; the width is 0 where the codec must say what it means.
+) -> tuple[int, int, bool]:
+    """Times, columns of a message, whether they are lists; 0 columns: the codec must say.
 
     ``slot`` becomes the columns' places among the names, ``numbers`` column after column.
     """
     at = space_at(text, at, end)
     if at >= end or byte_at(text, at) != OPEN:
-        return 0, 0
+        return 0, 0, False
     at += 1
     first, stop, count, width, rows, seen = -1, -1, 0, 0, 0, 0
+    lists, columns = False, False
     for k in range(3):
         at = space_at(text, at, end)
         close = string_at(text, at, end)
         if close < 0:
-            return 0, 0
+            return 0, 0, False
         which = field_of(text, at + 1, close - 1, field_text, field_end)
         at = space_at(text, close, end)
         if which < 0 or seen >> which & 1 or at >= end or byte_at(text, at) != COLON:
-            return 0, 0
+            return 0, 0, False
         seen |= 1 << which
         at = space_at(text, at + 1, end)
         if which == _ASSET:
             close = string_at(text, at, end)
             first, stop, at = at + 1, close - 1, close
         elif which == _TIME:
-            at, count = _whole_list(text, at, end, times)
+            lists = at < end and byte_at(text, at) == _BEGIN
+            if lists:
+                at, count = _whole_list(text, at, end, times)
+            else:
+                at, count = _whole(text, at, end, times)
         elif first >= 0:
-            at, width, rows = _columns(text, at, end, slots, names, first, stop, slot, numbers)
+            at, width, rows, columns = _columns(
+                text, at, end, slots, names, first, stop, slot, numbers)
         else:
-            return 0, 0
+            return 0, 0, False
         if at < 0:
-            return 0, 0
+            return 0, 0, False
         at = space_at(text, at, end)
         if at >= end or byte_at(text, at) != (CLOSE if k == 2 else COMMA):
-            return 0, 0
+            return 0, 0, False
         at += 1
-    if count != rows or space_at(text, at, end) != end:
-        return 0, 0
-    return count, width
+    if count != rows or lists != columns or space_at(text, at, end) != end:
+        return 0, 0, False
+    return count, width, lists
 
 
 @kernel
 def _columns(
     text: UInt8, at: int, end: int, slots: Int64, names: UInt8, first: int, stop: int,
     slot: Int64, numbers: Float64,
-) -> tuple[int, int, int]:
-    """``{"sensor": [v, …], …}`` of the asset at ``first:stop``: its end (−1 = no), width, rows."""
+) -> tuple[int, int, int, bool]:
+    """``{"sensor": [v, …], …}`` of the asset at ``first:stop``: its end (−1 = no), width, rows.
+
+    And whether they are lists: all of them are, or none.
+    """
     if at >= end or byte_at(text, at) != OPEN:
-        return -1, 0, 0
-    width, rows = 0, 0
+        return -1, 0, 0, False
+    width, rows, lists = 0, 0, False
     while width < slot.size:
         at = space_at(text, at + 1, end)
         close = string_at(text, at, end)
         if close < 0:
-            return -1, 0, 0
+            return -1, 0, 0, False
         own = find_pair(slots, names, text, first, stop, at + 1, close - 1)
         for c in range(width):
             if slot[c] == own:
-                return -1, 0, 0  # twice the same: the last one counts
+                return -1, 0, 0, False  # twice the same: the last one counts
         at = space_at(text, close, end)
         if own < 0 or at >= end or byte_at(text, at) != COLON:
-            return -1, 0, 0
-        at, count = _list(text, space_at(text, at + 1, end), end, numbers[width * rows:])
+            return -1, 0, 0, False
+        at = space_at(text, at + 1, end)
+        is_list = at < end and byte_at(text, at) == _BEGIN
+        if width > 0 and is_list != lists:
+            return -1, 0, 0, False
+        lists = is_list
+        if lists:
+            at, count = _list(text, at, end, numbers[width * rows:])
+        else:
+            at, count = _cell(text, at, end, numbers[width * rows:])
         if at < 0 or (width > 0 and count != rows):
-            return -1, 0, 0
+            return -1, 0, 0, False
         slot[width], rows, width = own, count, width + 1
         at = space_at(text, at, end)
         if at < end and byte_at(text, at) == CLOSE:
-            return at + 1, width, rows
+            return at + 1, width, rows, lists
         if at >= end or byte_at(text, at) != COMMA:
-            return -1, 0, 0
-    return -1, 0, 0
+            return -1, 0, 0, False
+    return -1, 0, 0, False
 
 
 @kernel
@@ -229,19 +250,10 @@ def _list(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
         return -1, 0
     count = 0
     while count < numbers.size:
-        at = space_at(text, at + 1, end)
-        stop = at
-        while stop < end and is_of_number(byte_at(text, stop)):
-            stop += 1
-        if stop > at:
-            fine, _, numbers[count] = number_at(text, at, stop)
-            if fine == 0:
-                return -1, 0
-        elif _is_null(text, at, end):
-            numbers[count], stop = np.nan, at + 4
-        else:
+        stop, found = _cell(text, space_at(text, at + 1, end), end, numbers[count:])
+        if stop < 0:
             return -1, 0
-        count += 1
+        count += found
         at = space_at(text, stop, end)
         if at < end and byte_at(text, at) == _END:
             return at + 1, count
@@ -251,20 +263,45 @@ def _list(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
 
 
 @kernel
+def _cell(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
+    """One number, or ``null`` for NaN: where it ends (−1 = left to the codec), and 1."""
+    stop = at
+    while stop < end and is_of_number(byte_at(text, stop)):
+        stop += 1
+    if numbers.size == 0:
+        return -1, 0
+    if stop > at:
+        fine, _, numbers[0] = number_at(text, at, stop)
+        return (-1, 0) if fine == 0 else (stop, 1)
+    if _is_null(text, at, end):
+        numbers[0] = np.nan
+        return at + 4, 1
+    return -1, 0
+
+
+@kernel
+def _whole(text: UInt8, at: int, end: int, times: Int64) -> tuple[int, int]:
+    """One whole number: where it ends (−1 = left to the codec), and 1."""
+    stop = at
+    while stop < end and is_of_number(byte_at(text, stop)):
+        stop += 1
+    if times.size == 0:
+        return -1, 0
+    whole, times[0], _ = number_at(text, at, stop)
+    return (stop, 1) if whole == 2 else (-1, 0)
+
+
+@kernel
 def _whole_list(text: UInt8, at: int, end: int, times: Int64) -> tuple[int, int]:
     """``[t, …]`` of whole numbers: where it ends (−1 = left to the codec) and how many."""
     if at >= end or byte_at(text, at) != _BEGIN:
         return -1, 0
     count = 0
     while count < times.size:
-        at = space_at(text, at + 1, end)
-        stop = at
-        while stop < end and is_of_number(byte_at(text, stop)):
-            stop += 1
-        whole, times[count], _ = number_at(text, at, stop)
-        if whole != 2:
+        stop, found = _whole(text, space_at(text, at + 1, end), end, times[count:])
+        if stop < 0:
             return -1, 0
-        count += 1
+        count += found
         at = space_at(text, stop, end)
         if at < end and byte_at(text, at) == _END:
             return at + 1, count

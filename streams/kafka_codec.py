@@ -120,7 +120,7 @@ class Decoder:
         self._schemas = schemas
         self.shapes: Counter[str] = Counter()
         self.units: Counter[str] = Counter()
-        self.masked, self._columnar = 0, False  # columns are read ahead once such a message came
+        self.masked, self._columnar = 0, False  # rows are read ahead once such a message came
         self.renamed: set[int] = set()
         self.fresh: set[int] = set()
         self.make_room: Callable[[bool, bool], bool | None] | None = None
@@ -265,6 +265,7 @@ class Decoder:
         time_ns = self._time(time)
         if not values:
             raise Unusable("no_values")
+        self._columnar = True
         last = len(values) - 1
         place = (asset, *values)
         known = self._rows.get(place)

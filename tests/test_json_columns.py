@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import Fetcher
@@ -50,6 +51,12 @@ def columnar(draw: st.DrawFn) -> bytes:
     if kind == 5:
         body[draw(st.sampled_from(["unit", "sensor", "value"]))] = draw(
             st.sampled_from([None, "x", 1.0, [1.0]]))
+    if draw(st.booleans()):  # a row, without the lists
+        if body.get("ts") and kind != 9:
+            body["ts"] = body["ts"][-1]
+        if kind != 10:
+            body["values"] = {name: cells[0] if isinstance(cells, list) and cells else cells
+                              for name, cells in body.get("values", {}).items()}
     keys = draw(st.permutations(sorted(body))) if kind == 6 else list(body)
     separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", " :\n")]))
     text = json.dumps({k: body[k] for k in keys}, separators=separators,
@@ -89,11 +96,17 @@ def test_readings_are_those_of_the_codec(texts: list[bytes], key: bytes | None, 
     assert read(fast, limits) == read(stock, limits)
 
 
-def test_usual_messages_are_read_by_the_scanner_alone() -> None:
+@pytest.mark.parametrize("rows", [1, 10])
+def test_usual_messages_are_read_by_the_scanner_alone(rows: int) -> None:
     random = np.random.default_rng(3)
+
+    def told(column: list[Any]) -> Any:
+        return column if rows > 1 else column[0]
+
     items = [(None, json.dumps({
-        "asset": f"m{k % 5}", "ts": [1_700_000_000_000 + 10 * k + r for r in range(10)],
-        "values": {f"s{c}": np.round(random.normal(20, 5, 10), 3).tolist() for c in range(10)},
+        "asset": f"m{k % 5}", "ts": told([1_700_000_000_000 + 10 * k + r for r in range(rows)]),
+        "values": {f"s{c}": told(np.round(random.normal(20, 5, rows), 3).tolist())
+                   for c in range(10)},
     }).encode(), []) for k in range(400)]
     records = Records(list(ScannedPartition(0, PLACE, MemoryRecords(batch(items))).take()))
     decoder = Decoder(Registry())
@@ -108,5 +121,5 @@ def test_usual_messages_are_read_by_the_scanner_alone() -> None:
 
     decoder._json = Watched()  # type: ignore[assignment]
     began = time.process_time()
-    assert sum(len(part.readings) for part in decoder.decode(records)) == 40_000
+    assert sum(len(part.readings) for part in decoder.decode(records)) == 4000 * rows
     assert not asked, time.process_time() - began
