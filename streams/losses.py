@@ -112,6 +112,12 @@ def document(result: Result) -> dict[str, object]:
                     for s, shift in enumerate(result.shifts)
                     if result.by_shift[a][s].wall_seconds > 0.0
                 ],
+                "orders": [
+                    {"name": order, "start_ns": start_ns, **_plain(account, result.prices)}
+                    for order, start_ns, account in result.by_order[a]
+                ],
+                "trend": {kind: {"usual": _number(usual), "of_late": _number(recent)}
+                          for kind, usual, recent in result.trend[a]},
                 "findings": [
                     {"kind": inefficiency.KINDS[row["kind"]],
                      "state": "firing" if row["firing"] else "resolved",

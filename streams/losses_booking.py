@@ -21,6 +21,7 @@ from streams import calendars
 from streams import settings as settings_module
 from streams.codec import Batch, FrameDecoder
 from streams.errors import InputError, UsageError
+from streams.losses_feed import order_name
 from streams.recordings import open_recording
 from streams.rejections import Rejections
 
@@ -33,6 +34,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "power": ("power_kilowatts", "power_kw", "active_power_kw", "power"),
     "cycle": ("cycle_seconds", "cycle_time_seconds", "cycle_time"),
     "product": ("product", "product_id", "recipe"),
+    "order": ("order", "order_id", "order_number", "job", "work_order"),
 }
 _ROLE = {name: index for index, name in enumerate(ROLES)}
 _ROWS_LIMIT = 50_000_000
@@ -73,16 +75,22 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What was booked: per asset the whole, per asset and shift its part, and the findings."""
+    """What was booked: per asset the whole, its part by shift and by order, and the findings.
+
+    ``by_order``: (name, start_ns, account) of each order, oldest first; ``trend``: kind, usual
+    level and level of late of what is judged, of the product made last.
+    """
 
     names: list[str]
     how: dict[str, str]
     shifts: list[calendars.Interval]
     accounts: list[ledger.Account]
     by_shift: list[list[ledger.Account]]
+    by_order: list[list[tuple[str, int, ledger.Account]]]
     segments: Records
     nominal_ns: Int64
     findings: Records
+    trend: list[list[tuple[str, float, float]]]
     prices: ledger.Prices
     minutes: float
     products: Float64
@@ -164,9 +172,10 @@ def booked(rows: Rows, options: LossesOptions) -> Result:
             then = (at > shift.start_ns) & (at <= shift.end_ns)
             by_shift[a].append(ledger.account(
                 own[inside], nominal, float(made[then].sum()), float(bad[then].sum())))
-    findings = _findings(rows, state, settled, product, energy, options, config)
-    return Result(rows.names, how, shifts, accounts, by_shift, segments, nominal, findings,
-                  options.prices, options.micro_stop_seconds / 60.0, labels)
+    by_order = [_orders(rows, a, segments, settled, nominal, last) for a in range(assets)]
+    findings, trend = _findings(rows, state, settled, product, energy, options, config)
+    return Result(rows.names, how, shifts, accounts, by_shift, by_order, segments, nominal,
+                  findings, trend, options.prices, options.micro_stop_seconds / 60.0, labels)
 
 
 # -- rows by role ---------------------------------------------------------------------------------
@@ -288,13 +297,45 @@ def _smoothed(power: Float64, time_ns: Int64) -> Float64:
 
 
 def _products(rows: Rows, limit: int) -> tuple[Int64, Float64]:
-    """Product number of every row, 0 where none is said; and the values by number."""
-    value = rows.value[:, _ROLE["product"]]
+    """Product number of every row, 0 before one is said; and the values by number."""
+    value = _held(rows, "product")
     said = np.isfinite(value)
     labels, code = np.unique(value[said], return_inverse=True)
     product = np.zeros(rows.asset.size, np.int64)
     product[said] = np.minimum(code, limit - 1)
     return product, labels
+
+
+def _held(rows: Rows, role: str) -> Float64:
+    """A role's value of every row; where a row says nothing, what its asset said last holds."""
+    value = rows.value[:, _ROLE[role]].copy()
+    for a in range(len(rows.names)):
+        own = np.flatnonzero(rows.asset == a)
+        said = np.isfinite(value[own])
+        latest = np.maximum.accumulate(np.where(said, np.arange(own.size), -1))
+        value[own] = np.where(latest >= 0, value[own[np.maximum(latest, 0)]], np.nan)
+    return value
+
+
+def _orders(
+    rows: Rows, a: int, segments: Records, settled: ledger.Booked, nominal: Int64, last: int
+) -> list[tuple[str, int, ledger.Account]]:
+    """What was booked of one asset by order; an order that comes back is another one."""
+    mine = rows.asset == a
+    number, at = _held(rows, "order")[mine], rows.time_ns[mine]
+    begins = np.flatnonzero(np.isfinite(number) & (np.append(np.nan, number[:-1]) != number))
+    if not begins.size:
+        return []
+    edges = np.append(at[begins], last)
+    pieces = ledger.cut(segments[segments["asset"] == a], np.unique(edges))
+    found = []
+    for k, begin in enumerate(begins.tolist()):
+        inside = (pieces["start_ns"] >= edges[k]) & (pieces["end_ns"] <= edges[k + 1])
+        then = (at > edges[k]) & (at <= edges[k + 1])
+        found.append((order_name(float(number[begin])), int(edges[k]), ledger.account(
+            pieces[inside], nominal, float(settled.parts[mine][then].sum()),
+            float(settled.rejects[mine][then].sum()))))
+    return found
 
 
 def _energy(rows: Rows) -> tuple[Float64, str]:
@@ -343,8 +384,8 @@ def _days(first: int, last: int) -> list[calendars.Interval]:
 def _findings(
     rows: Rows, state: Int8, settled: ledger.Booked, product: Int64, energy: Float64,
     options: LossesOptions, config: ledger.Config,
-) -> Records:
-    """Judge the cycles and the standstills of every asset, as the live engine does."""
+) -> tuple[Records, list[list[tuple[str, float, float]]]]:
+    """Judge the cycles and the standstills of every asset, as the live engine does; the trend."""
     judged = replace(inefficiency.Config(), products=config.products)
     cycle = np.zeros(rows.asset.size, inefficiency.CYCLE)
     idle = np.zeros(2 * rows.asset.size, inefficiency.IDLE)
@@ -353,6 +394,9 @@ def _findings(
         round(config.hold_seconds * 1e9), rows.asset, rows.time_ns, state, product, settled.parts,
         settled.rejects, energy, np.ascontiguousarray(rows.value[:, _ROLE["cycle"]]), cycle, idle)
     cycle["told"] = 1 if "product" in rows.found else 0
-    return inefficiency.run(
-        judged, inefficiency.allocate(judged, len(rows.names)), options.budget_per_week,
-        cycle[:cycles], idle[:stills])
+    memory = inefficiency.allocate(judged, len(rows.names))
+    found = inefficiency.run(
+        judged, memory, options.budget_per_week, cycle[:cycles], idle[:stills])
+    making = [int(product[rows.asset == a][-1]) if "product" in rows.found else -1
+              for a in range(len(rows.names))]
+    return found, [inefficiency.trend(memory, a, p) for a, p in enumerate(making)]

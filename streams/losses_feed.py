@@ -15,6 +15,7 @@ from typing import Protocol
 
 from anomaly import ledger
 from anomaly.monitor import Monitor
+from anomaly.production import Statement
 
 #: Event time between two looks at one asset.
 EVERY_NS = 10 * 10**9
@@ -28,6 +29,16 @@ class TakesLosses(Protocol):
 
     def take_shift(self, asset: str, shift: ShiftLosses) -> None:
         """The same of the present shift alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLosses:
+    """What an asset has lost on one order; ``oee`` 0..1, NaN where it cannot be told."""
+
+    name: str
+    oee: float
+    parts: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,8 @@ class ShiftLosses:
         See ``production.Statement``.
     read_from : tuple of str
         What is read from a signal's shape or level, as sentences.
+    orders : tuple of OrderLosses
+        The latest orders, the present one last.
     """
 
     start_ns: int
@@ -61,6 +74,7 @@ class ShiftLosses:
     earlier_oee: float = float("nan")
     trend: tuple[tuple[str, float, float], ...] = ()
     read_from: tuple[str, ...] = ()
+    orders: tuple[OrderLosses, ...] = ()
 
 
 @dataclass(slots=True)
@@ -89,7 +103,7 @@ class LossesFeed:
                         start_ns, end_ns, lost_seconds(account), account.oee,
                         lost_money(account, told.prices), lost_money(told.total, told.prices),
                         float("nan") if earlier is None else earlier.oee, told.trend,
-                        told.read_from))
+                        told.read_from, of_orders(told)))
 
 
 def lost_seconds(account: ledger.Account) -> dict[str, float]:
@@ -97,8 +111,28 @@ def lost_seconds(account: ledger.Account) -> dict[str, float]:
     return {ledger.HEADINGS[h]: int(account.booked_ns[h]) / 1e9 for h in ledger.LOSSES}
 
 
+def of_orders(told: Statement) -> tuple[OrderLosses, ...]:
+    """What the kept orders cost, the present one last; one that came back is one order."""
+    parts: dict[str, list[ledger.Account]] = {}
+    for number, _, account in told.orders:
+        before = parts.pop(order_name(number), [])
+        parts[order_name(number)] = [*before, account]
+    sums = {name: ledger.summed(own) for name, own in parts.items()}
+    return tuple(OrderLosses(name, account.oee, account.parts, sum(lost_seconds(account).values()))
+                 for name, account in sums.items())
+
+
+def order_name(number: float) -> str:
+    """An order as people write it: the number that was sent, whole where it is whole."""
+    return str(int(number)) if number == int(number) else repr(number)
+
+
 def lost_money(account: ledger.Account, prices: ledger.Prices) -> dict[str, float]:
-    """What was lost, in money, by the heading's name; empty where no price is given."""
+    """What was lost, in money, by the heading's name; empty where no price is given.
+
+    Every heading from the first on: a counter that begins late hides what it begins with.
+    """
     if not prices.given:
         return {}
-    return {loss.heading: loss.money for loss in account.losses(prices)}
+    nothing = dict.fromkeys((*lost_seconds(account), "rejects"), 0.0)
+    return nothing | {loss.heading: loss.money for loss in account.losses(prices)}

@@ -12,11 +12,12 @@ import numpy as np
 from anomaly import inefficiency, ledger
 from anomaly.explain import loss_sentence
 from streams.losses_booking import Result
-from streams.report.production import WORDS
+from streams.report.production import WORDS, off_reference
 from streams.report.words import escape, printable, short
 
 _SHIFTS_LIMIT = 60
 _TOP = 5
+_ORDERS_TOLD = 8
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#222}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .4rem}
@@ -46,6 +47,12 @@ def table(result: Result) -> list[str]:
         lines.append(f"  {account.wall_seconds / 3600.0:.2f} h: {booked}")
         for loss in account.losses(result.prices)[:_TOP]:
             lines.append("  - " + ", ".join(_loss(loss, unit)))
+        lines += [f"  order {order}: OEE {_percent(own.oee)}, "
+                  f"{_minutes(_lost_seconds(own))} lost, {own.parts:,.0f} parts"
+                  for order, _, own in result.by_order[a][-_ORDERS_TOLD:]]
+        off = _of_late(result, a)
+        if off:
+            lines.append(f"  against the reference: {', '.join(off)}")
         if name in result.how:
             lines.append(f"  states: {printable(result.how[name])}")
         for row in result.findings[(result.findings["asset"] == a)
@@ -84,6 +91,16 @@ def page(result: Result) -> str:
                 f"<td>{_amount(loss.parts)}<td>{_amount(loss.energy)} {escape(unit)}"
                 f"<td>{_amount(loss.money) if loss.money else ''}<td>{loss.factor}</tr>")
         parts.append("</table>")
+        orders = result.by_order[a][-_SHIFTS_LIMIT:]
+        if orders:
+            parts.append("<table><tr><th>order<th>since<th>OEE<th>lost<th>parts</tr>")
+            parts += [f"<tr><td>{escape(order)}<td>{_day(start_ns, 'm')}<td>{_percent(own.oee)}"
+                      f"<td>{_minutes(_lost_seconds(own))}<td>{_amount(own.parts)}</tr>"
+                      for order, start_ns, own in orders]
+            parts.append("</table>")
+        off = _of_late(result, a)
+        if off:
+            parts.append(f"<p>Against the reference: {escape(', '.join(off))}</p>")
         if name in result.how:
             parts.append(f"<p class=note>States: {escape(result.how[name])}</p>")
         own = result.findings[(result.findings["asset"] == a) & (result.findings["firing"] == 1)]
@@ -95,6 +112,17 @@ def page(result: Result) -> str:
     parts += [f"<li>{escape(text.format(minutes=result.minutes))}" for text in ledger.DEFINITIONS]
     parts.append("</ul></html>\n")
     return "\n".join(parts)
+
+
+def _lost_seconds(account: ledger.Account) -> float:
+    return sum(int(account.booked_ns[heading]) for heading in ledger.LOSSES) / 1e9
+
+
+def _of_late(result: Result, a: int) -> list[str]:
+    """What is off its reference, and the latest shift against those before it."""
+    told = [own for own in result.by_shift[a] if own.production_seconds > 0.0]
+    earlier = ledger.summed(told[:-1]).oee if len(told) > 1 else float("nan")
+    return off_reference(result.trend[a], told[-1].oee if told else float("nan"), earlier)
 
 
 def _bar(label: str, account: ledger.Account) -> str:

@@ -143,7 +143,7 @@ def loss_families(
 def shift_families(
     shifts: Mapping[str, ShiftLosses], limit: int, left: dict[str, int]
 ) -> Iterator[bytes]:
-    """How the present shift stands, what was lost in money, and levels against the reference."""
+    """How shift and orders stand, what was lost in money, and levels against the reference."""
     told = dict(list(shifts.items())[:limit])
     left["loss"] = max(left.get("loss", 0), len(shifts) - len(told))
     yield family(
@@ -152,6 +152,14 @@ def shift_families(
         [({"asset": asset, "shift": which}, value) for asset, shift in told.items()
          for which, value in (("present", shift.oee), ("earlier", shift.earlier_oee))
          if value == value])
+    for name, text, column in (
+        ("andon_order_lost_seconds", "Time lost on each of the latest orders.", "seconds"),
+        ("andon_order_oee_ratio", "OEE of each of the latest orders.", "oee"),
+        ("andon_order_parts", "Parts made for each of the latest orders.", "parts"),
+    ):
+        yield family(name, "gauge", text, [
+            ({"asset": asset, "order": order.name}, value) for asset, shift in told.items()
+            for order in shift.orders if (value := float(getattr(order, column))) == value])
     yield family(
         "andon_loss_money_total", "counter",
         "What was lost, in money, by heading of the ledger; only where prices are given.",

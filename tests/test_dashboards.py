@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from anomaly.batches import Alert
+from streams.losses_feed import OrderLosses, ShiftLosses
 from streams.metric_families import TOTALS, Service
 from streams.metrics_settings import MetricsSettings
 from streams.telemetry import Telemetry
@@ -39,6 +40,7 @@ needs_sdk = needs_packages("grafana_foundation_sdk")
 needs_prometheus = needs_programs("prometheus")
 
 LEFT = (3600.0, 7200.0, 14_400.0)
+ORDERS = (OrderLosses("4711", 0.75, 40.0, 300.0), OrderLosses("4712", 0.8, 12.0, 60.0))
 RATE_SECONDS = 8
 RANGE_SECONDS = 120
 STEP_SECONDS = 0.25
@@ -140,6 +142,9 @@ class Script:
         self.steps += 1
         self.told.spent("process", 0.02)
         self.told.take_losses("saw", {"micro_stop": 2.0 * self.steps, "slow": 1.0 * self.steps})
+        self.told.take_shift("saw", ShiftLosses(
+            0, 10**9, {"slow": 60.0}, 0.8, {}, {"slow": 10.0 * self.steps}, 0.85,
+            (("slow_cycle", 76.0, 77.52),), (), ORDERS))
         self.told.take_service(Service(
             {0: {"in": 24 * self.steps, "accepted": 23 * self.steps}}, {0: {"not_json": 4}},
             {0: 5, 1: 7}, {0: time.time() - 60.0, 1: time.time() - 20.0},
@@ -260,6 +265,8 @@ def truth(seen: Seen) -> dict[tuple[str, str, str], Truth]:
             "micro_stop": near(2 * increase), "slow": near(increase)},
         ("andon-line", "Machines by condition", "A"): {
             "warming": 0.0, "learning": 0.0, "trusted": 3.0},
+        ("andon-line", "OEE of the shift", "A"): {"saw": 0.8},
+        ("andon-line", "Furthest from the reference", "A"): {"saw slow_cycle": 77.52 / 76.0 - 1.0},
         ("andon-asset", "Condition", "A"): {"trusted": 1.0},
         ("andon-asset", "Open alerts", "A"): {"": 1.0},
         ("andon-asset", "Blind sensors", "A"): {"": 0.0},
@@ -270,6 +277,11 @@ def truth(seen: Seen) -> dict[tuple[str, str, str], Truth]:
         ("andon-asset", "$sensor", "C"): {"": high[power]},
         ("andon-asset", "Evidence", "A"): {p.sensor: p.share for p in alert.contributions},
         ("andon-asset", "Time left", "A"): dict(zip(("0.1", "0.5", "0.9"), LEFT, strict=True)),
+        ("andon-asset", "Against the reference", "A"): {"slow_cycle": 77.52 / 76.0},
+        ("andon-asset", "OEE by shift", "A"): {"present": 0.8, "earlier": 0.85},
+        ("andon-asset", "Lost by order", "A"): {one.name: one.seconds for one in ORDERS},
+        ("andon-asset", "OEE by order", "A"): {one.name: one.oee for one in ORDERS},
+        ("andon-asset", "Lost in money", "A"): {"slow": near(10 * increase)},
         ("andon-alarms", "Promised", "A"): {"": BUDGET_PER_WEEK},
         ("andon-alarms", "Achieved", "A"): {"": machine / judged * WEEK_SECONDS},
         ("andon-alarms", "Last ten minutes", "A"): {"": recent},

@@ -26,9 +26,10 @@ import pytest
 
 from anomaly.batches import Alert
 from anomaly.monitor import Monitor
+from anomaly.production import Statement
 from anomaly.registry import Registry
 from streams.kafka_codec import Decoder
-from streams.losses_feed import lost_seconds
+from streams.losses_feed import lost_seconds, of_orders
 from streams.metric_families import STAGE_BOUNDS_SECONDS
 from streams.simulate import Injection, LineConfig, default_stations, simulate
 from tests import browser, kafka_broker, live_service, prometheus_tools
@@ -48,12 +49,17 @@ pytestmark = [
 ]
 
 WARM_UP_ROWS = 1200
+#: Of an hour that is lost; and the orders, of which the second begins after so many hours.
+PRICE = 60.0
+ORDERS, SECOND_ORDER = (4711.0, 4712.0), 9.0
 #: A limit that the leak would reach, so that there is a time left to tell.
 ENGINE = f"""
 budget = "1/day"
 warm_up_rows = {WARM_UP_ROWS}
 [sensor.pressure_bar]
 limit_low = 4.4
+[losses.prices]
+per_hour = {PRICE}
 """
 COLUMNS = ("power_kilowatts", "vibration_millimetres_per_second", "pressure_bar", "state",
            "parts_count", "rejects_count")
@@ -95,6 +101,8 @@ class Plant:
                 name = self.names[asset]
                 read = {c: None if v != v else v
                         for c, v in zip(chunk.columns, values, strict=True)}
+                later = time_ns >= self.config.start_time_ns + SECOND_ORDER * HOUR * 1e9
+                read |= {"product": 7.0, "order": ORDERS[int(later)]}
                 yield time_ns, name, {"asset": name, "ts": time_ns, "values": read}
 
     def between(self, first: float, last: float) -> list[tuple[str, bytes]]:
@@ -200,6 +208,12 @@ class Oracle:
             if asset in monitor.registry.assets:
                 return monitor, monitor.registry.assets.index(asset)
         raise AssertionError(f"{asset} has sent nothing")
+
+    def statements(self) -> dict[str, Statement]:
+        """What was booked of every machine."""
+        told = {name: monitor.statement(a) for monitor, _ in self.lanes.values()
+                for a, name in enumerate(monitor.registry.assets)}
+        return {name: one for name, one in told.items() if one is not None}
 
     def the_leak(self) -> Alert:
         """The open alert of the machine that leaks; others of it tell of cycles."""
@@ -455,6 +469,14 @@ def _of_machines(
     assert begun >= 1
     assert sum(lost.values()) > 60.0
     left = [one.time_left_seconds for one in ours if one.time_left_seconds]
+    statements = oracle.statements()
+    own = statements[LEAKS]
+    orders = of_orders(own)
+    assert [float(one.name) for one in orders] == list(ORDERS)
+    assert [number for number, _, _ in own.products] == [7.0]
+    assert own.trend
+    off = {f"{name} {kind}": recent / usual - 1.0 for name, told in statements.items()
+           for kind, usual, recent in told.trend if usual > 0.0}
     return {
         ("andon-line", "Open alerts", "A"): {"": len(oracle.open)},
         ("andon-line", "Machines under judgement", "A"): {
@@ -473,6 +495,10 @@ def _of_machines(
         ("andon-line", "Machines by condition", "A"): {
             state: sum(c.state == state for c in whole)
             for state in ("warming", "learning", "trusted")},
+        ("andon-line", "OEE of the shift", "A"): {
+            name: told.shifts[-1][2].oee for name, told in statements.items()},
+        ("andon-line", "Furthest from the reference", "A"): dict(
+            sorted(off.items(), key=lambda item: -item[1])[:10]),
         ("andon-asset", "Condition", "A"): {
             c.state: 1.0 for c in whole if c.asset == LEAKS},
         ("andon-asset", "Open alerts", "A"): {"": len(ours)},
@@ -488,6 +514,15 @@ def _of_machines(
             for one in ours for part in one.contributions},
         ("andon-asset", "Time left", "A"): {
             name: min(one[k] for one in left) for k, name in enumerate(QUANTILES)},
+        ("andon-asset", "Against the reference", "A"): {
+            kind: recent / usual for kind, usual, recent in own.trend if usual > 0.0},
+        ("andon-asset", "OEE by shift", "A"): {"present": own.shifts[-1][2].oee} | (
+            {"earlier": own.earlier.oee} if own.earlier else {}),
+        ("andon-asset", "Lost by order", "A"): {one.name: one.seconds for one in orders},
+        ("andon-asset", "OEE by order", "A"): {one.name: one.oee for one in orders},
+        ("andon-asset", "Lost in money", "A"): {
+            heading: _near(PRICE / HOUR * (value - calm.lost[LEAKS, heading]))
+            for (name, heading), value in leak.lost.items() if name == LEAKS} | {"rejects": 0.0},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from streams import losses
 from streams.errors import UsageError
+from streams.replay import ReplayOptions, replay
 from streams.simulate import TWO_SHIFTS, Injection, LineConfig, default_stations, write_recording
+from tests.test_production import shift
 
 HOURS = 13
 PLAN = """
@@ -130,6 +133,53 @@ def test_a_long_table_is_one_row_per_time(tmp_path: Path) -> None:
     booked = result(tmp_path)["assets"]["mill"]["booked_seconds"]
     assert booked["micro_stop"] == 120.0
     assert sum(booked.values()) == 1200.0
+
+
+def orders_and_products(path: Path) -> Path:
+    """A press by events: product 7 on order 71, product 9 (8 % slower) on order 72, then +3 %.
+
+    Order and product are told when they change and at no other row.
+    """
+    first, last = shift(4, 500), shift(5, 600, 1.03, 380)
+    rows = np.concatenate([first[1], last[1]])
+    rows[len(first[1]) :, 1:4] += first[1][-1, 1:4]
+    seconds = np.concatenate([first[0], first[0][-1] + 900.0 + 1.08 * last[0]])
+    lines = ["time,state,parts_count,rejects_count,energy_kwh,order,product"]
+    begins = {0: "71,7", len(first[0]): "72,9"}
+    for i, (second, row) in enumerate(zip(seconds, rows, strict=True)):
+        at = np.datetime64("2026-03-02T06:00:00.000") + np.timedelta64(int(second * 1000), "ms")
+        said = ",".join(f"{value:g}" for value in row[:4])
+        lines.append(f"{at}Z,{said},{begins.get(i, ',')}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_orders_products_and_the_trend_are_told_by_losses_and_by_replay(tmp_path: Path) -> None:
+    path = orders_and_products(tmp_path / "press.csv")
+    assert run(path, "--out", tmp_path / "losses", "--hold-minutes", 60) == 0
+    found = result(tmp_path / "losses")["assets"]["press"]
+    assert [order["name"] for order in found["orders"]] == ["71", "72"]
+    wall = sum(order["wall_seconds"] for order in found["orders"])
+    assert wall == pytest.approx(found["wall_seconds"])
+    assert sum(order["parts"] for order in found["orders"]) == found["parts"]
+    usual, slower = found["nominal_cycle_seconds"]
+    assert slower / usual == pytest.approx(1.08, abs=0.01)
+    trend = found["trend"]["slow_cycle"]
+    assert trend["of_late"] / trend["usual"] == pytest.approx(1.03, abs=0.01)
+    kinds = [f["kind"] for f in found["findings"] if f["state"] == "firing"]
+    assert kinds == ["slow_cycle"]  # the three percent, and not the other product
+    page = (tmp_path / "losses" / "losses.html").read_text()
+    assert "<td>72<td>2026-03-02" in page
+    assert "cycle time +3." in page
+    options = ReplayOptions((path,), tmp_path / "replay")
+    assert replay(options, io.StringIO(), io.StringIO()) == 0
+    report = (tmp_path / "replay" / "report.html").read_text()
+    assert "order 71: OEE" in report
+    assert "order 72: OEE" in report
+    assert "cycle time +3." in report
+    told = [json.loads(line) for line in
+            (tmp_path / "replay" / "alerts.jsonl").read_text().splitlines()]
+    assert [a["kind"] for a in told if a["state"] == "firing"] == ["slow_cycle"]
 
 
 @pytest.mark.parametrize("arguments, says", [

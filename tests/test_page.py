@@ -26,7 +26,7 @@ from streams import front
 from streams.commands import Command
 from streams.errors import UsageError
 from streams.health import Status
-from streams.losses_feed import ShiftLosses
+from streams.losses_feed import OrderLosses, ShiftLosses
 from streams.metrics_settings import MetricsSettings
 from streams.page import record as page_record
 from streams.page.board import Board, sentences
@@ -213,11 +213,15 @@ def test_losses_of_the_shift_are_told_and_none_are_made_up() -> None:
             10**9, 2 * 10**9, {"slow": 1.0, "micro_stop": 100.0}, 0.8,
             {"slow": 20.0, "rejects": 1.5}, {"slow": 40.0, "rejects": 3.0}, 0.85,
             (("slow_cycle", 76.0, 77.52), ("energy_per_part", 1.0, 1.004), ("rejects", 0.1, 0.2)),
-            ("states are guessed from power",)))
+            ("states are guessed from power",),
+            tuple(OrderLosses(f"{4710 + k}", 0.9, 5.0 * k, 60.0 * k) for k in range(4))))
         shift = {"start": 1.0, "end": 2.0}
-        unknown = {"earlier_oee": None, "money": None, "trend": [], "read_from": []}
+        unknown = {"earlier_oee": None, "money": None, "trend": [], "read_from": [],
+                   "orders": []}
         known = {"earlier_oee": 0.85, "money": 21.5, "trend": [["slow_cycle", 0.02]],
-                 "read_from": ["states are guessed from power"]}
+                 "read_from": ["states are guessed from power"],
+                 "orders": [{"name": f"{4710 + k}", "oee": 0.9, "seconds": 60.0 * k}
+                            for k in (1, 2, 3)]}
         assert made.picture()["losses"] == [
             {"asset": "oven", "oee": 0.8, "seconds": {"slow": 1.0, "micro_stop": 100.0}}
             | shift | known,

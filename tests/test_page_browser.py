@@ -16,7 +16,7 @@ import pytest
 
 from streams import verdicts
 from streams.commands import Command
-from streams.losses_feed import ShiftLosses
+from streams.losses_feed import OrderLosses, ShiftLosses
 from tests import browser
 from tests.browser import Window
 from tests.test_page import Hall, hall
@@ -227,12 +227,14 @@ def test_a_phone_shows_what_matters_of_many_machines_and_the_rest_when_asked(
         made.telemetry.take_shift("machine-49", ShiftLosses(
             made.line.time_ns, made.line.time_ns + 8 * 3600 * 10**9, {"slow": 649.0}, 0.9,
             {"slow": 1234.5}, {"slow": 1234.5}, 0.95, (("slow_cycle", 76.0, 77.5),),
-            ("running and idle are guessed from power",)))
+            ("running and idle are guessed from power",),
+            (OrderLosses("4711", 0.9, 40.0, 300.0), OrderLosses("4712", 0.8, 12.0, 720.0))))
         made.step(1, lift=30.0)
         row = page.locator(".losses tbody tr").first
         row.locator(".late").get_by_text("cycle time +2.0 %, OEE before 95 %").wait_for()
         assert "1,23" in row.inner_text()
         assert "guessed from power" in row.locator("th").inner_text()
+        assert "order 4712: 12 min lost" in row.locator("th small").first.inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         window.close()
 

@@ -15,7 +15,7 @@ from anomaly.batches import reading_batch
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import exposition, telemetry
-from streams.losses_feed import ShiftLosses
+from streams.losses_feed import OrderLosses, ShiftLosses
 from streams.metrics_settings import MetricsSettings
 from streams.telemetry import Telemetry
 from tests import telemetry_stream
@@ -232,7 +232,8 @@ def test_a_shift_gives_its_oee_its_money_and_the_trend() -> None:
     told = telemetry_stream.telemetry()
     told.take_shift("saw", ShiftLosses(
         0, 10**9, {"slow": 60.0}, 0.8, {"slow": 2.0}, {"slow": 50.0}, 0.9,
-        (("slow_cycle", 76.0, 77.52),)))
+        (("slow_cycle", 76.0, 77.52),), (),
+        (OrderLosses("4711", float("nan"), 0.0, 30.0), OrderLosses("4712", 0.75, 40.0, 60.0))))
     told.take_shift("mill", ShiftLosses(0, 10**9, {"slow": 60.0}, float("nan")))
     found = seen(told)
     assert found['andon_shift_oee_ratio{asset="saw",shift="present"}'] == 0.8
@@ -240,6 +241,11 @@ def test_a_shift_gives_its_oee_its_money_and_the_trend() -> None:
     assert found['andon_loss_money_total{asset="saw",heading="slow"}'] == 50.0
     assert found['andon_reference_ratio{asset="saw",kind="slow_cycle"}'] == pytest.approx(1.02)
     assert not any('asset="mill"' in name for name in found if "shift_oee" in name)
+    assert found['andon_order_lost_seconds{asset="saw",order="4711"}'] == 30.0
+    assert found['andon_order_lost_seconds{asset="saw",order="4712"}'] == 60.0
+    assert found['andon_order_oee_ratio{asset="saw",order="4712"}'] == 0.75
+    assert found['andon_order_parts{asset="saw",order="4712"}'] == 40.0
+    assert 'andon_order_oee_ratio{asset="saw",order="4711"}' not in found
 
 
 @needs_programs("promtool")
@@ -250,7 +256,8 @@ def test_promtool_finds_nothing_to_say_against_the_names() -> None:
     told.spent("batch", 0.1)
     told.take_losses("saw", {"stop": 3.0})
     told.take_shift("saw", ShiftLosses(
-        0, 10**9, {"slow": 60.0}, 0.8, {}, {"slow": 50.0}, 0.9, (("slow_cycle", 76.0, 77.5),)))
+        0, 10**9, {"slow": 60.0}, 0.8, {}, {"slow": 50.0}, 0.9, (("slow_cycle", 76.0, 77.5),),
+        (), (OrderLosses("4711", 0.7, 40.0, 60.0),)))
     done = subprocess.run(["promtool", "check", "metrics"], input=told.render(),
                           capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, (done.stdout + done.stderr).decode()

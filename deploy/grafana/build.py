@@ -100,6 +100,15 @@ BOARDS = (
         Panel("Machines by condition", "graph", "How far what is said of the machines can be "
               "trusted: warming, learning, trusted.", (
                   (f"sum by (condition) (andon_assets{{{_JOB}}})", "{{condition}}"),), width=12),
+        Panel("OEE of the shift", "bars", "Each machine's OEE in its present shift; the lowest "
+              "holds the line up, or waits for the one that does.", (
+                  (f'max by (asset) (andon_shift_oee_ratio{{{_JOB},shift="present"}})',
+                   "{{asset}}"),), units.PercentUnit, 12),
+        Panel("Furthest from the reference", "bars", "What costs more of late than its frozen "
+              "reference says: cycle time, energy per part, short stops, rejects, power at "
+              "rest. 0.02 is two percent.", (
+                  (f"topk(10, max by (asset, kind) (andon_reference_ratio{{{_JOB}}}) - 1)",
+                   "{{asset}} {{kind}}"),), units.PercentUnit, 12),
     )),
     Board("andon-asset", "andon / asset", "One machine: signals, band, rarity, evidence.", (
         Panel("Condition", "name", "How far what is said of this machine can be trusted.", (
@@ -130,6 +139,23 @@ BOARDS = (
                   ("min by (quantile) "
                    f"(andon_alert_time_left_seconds{{{_ASSET}}})", "{{quantile}}"),),
               units.Seconds, 12),
+        Panel("Against the reference", "graph", "Level of late over the frozen reference of the "
+              "product that is made: 1 is as usual, 1.02 two percent more.", (
+                  (f"max by (kind) (andon_reference_ratio{{{_ASSET}}})", "{{kind}}"),), width=12),
+        Panel("OEE by shift", "graph", "OEE of the present shift, and of the kept shifts before "
+              "it.", ((f"max by (shift) (andon_shift_oee_ratio{{{_ASSET}}})", "{{shift}}"),),
+              units.PercentUnit, 12),
+        Panel("Lost by order", "bars", "Time lost on each of the latest orders, where a sensor "
+              "tells them.", (
+                  (f"max by (order) (andon_order_lost_seconds{{{_ASSET}}})", "{{order}}"),),
+              units.Seconds, 8),
+        Panel("OEE by order", "bars", "OEE of each of the latest orders.", (
+            (f"max by (order) (andon_order_oee_ratio{{{_ASSET}}})", "{{order}}"),),
+              units.PercentUnit, 8),
+        Panel("Lost in money", "bars", "What was lost in the last 8 h by heading of the ledger; "
+              "shown where prices are given (losses.prices).", (
+                  (f"sum by (heading) (increase(andon_loss_money_total{{{_ASSET}}}[8h]))",
+                   "{{heading}}"),), width=8),
     ), f"max by (asset, kind, sensor, severity) (andon_alert_active{{{_ASSET}}})", (
         ("asset", "Asset", f"label_values(andon_asset_rows_total{{{_JOB}}}, asset)"),
         ("sensor", "Sensor", f"label_values(andon_sensor_value{{{_ASSET}}}, sensor)"),

@@ -28,6 +28,8 @@ LEVELS = ("slow_cycle", "energy_per_part", "idle_energy")
 TREND_SHARE = 0.01
 #: Lamps shown, those in alert first; the rest are counted.
 LAMP_LIMIT = 1000
+#: Orders shown per machine, the present one among them.
+ORDER_LIMIT = 3
 #: Open cases shown, the most severe first; the rest are counted.
 CASE_LIMIT = 100
 #: Sensors of a case whose signal is shown.
@@ -206,6 +208,8 @@ def _losses(shifts: Mapping[str, ShiftLosses]) -> list[dict[str, Any]]:
         "trend": [[kind, round(recent / usual - 1.0, 4)] for kind, usual, recent in shift.trend
                   if kind in LEVELS and usual > 0.0 and abs(recent / usual - 1.0) >= TREND_SHARE],
         "read_from": list(shift.read_from),
+        "orders": [{"name": order.name, "oee": _finite(order.oee),
+                    "seconds": round(order.seconds, 1)} for order in shift.orders[-ORDER_LIMIT:]],
         "seconds": {heading: round(value, 1) for heading, value in shift.seconds.items()},
     } for asset, shift in ranked[:LAMP_LIMIT]]
 

@@ -263,6 +263,7 @@ function Losses({ board, words, language }) {
       ${priced && html`<th scope="col">${words.money}</th>`}${changed && html`<th scope="col">${words.of_late}</th>`}
       ${named.map((h) => html`<th scope="col">${headings[h] ?? h.replaceAll("_", " ")}</th>`)}</tr></thead>
       <tbody>${rows.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}
+          ${row.orders.toReversed().map((one) => html`<small class="muted">${filled(words.order, { name: one.name, lost: (one.seconds / 60).toFixed(0) })}</small>`)}
           ${row.read_from.map((text) => html`<small class="muted" lang="en">${text}</small>`)}</th>
         <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
         <td class="total">${minutes(sum(row))} <svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg></td>

@@ -5,8 +5,11 @@ Only where a sensor tells the production. No figure is made here: the engine boo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from anomaly import ledger
 from anomaly.production import Statement
+from streams.losses_feed import of_orders
 from streams.report.words import duration, escape, percent, plural, short
 
 #: How the headings are told, and their colours: safe for the colour-blind, grey for no loss.
@@ -63,23 +66,34 @@ def _machine(name: str, told: Statement) -> str:
     cells = "".join(
         f"<td>{_share(value)}</td>"
         for value in (total.oee, total.availability, total.performance, total.quality))
-    worst += _against_reference(told)
-    read = "".join(f'<br><span class="note">{escape(text)}</span>' for text in told.read_from)
+    earlier = told.earlier
+    off = off_reference(
+        told.trend, told.shifts[-1][2].oee if told.shifts else float("nan"),
+        float("nan") if earlier is None else earlier.oee)
+    worst += f". Against the reference: {', '.join(off)}" if off else ""
+    notes = [f"order {one.name}: OEE {_share(one.oee)}, {duration(one.seconds)} lost"
+             for one in of_orders(told)]
+    read = "".join(f'<br><span class="note">{escape(text)}</span>'
+                   for text in (*notes, *told.read_from))
     return (f'<tr><td class="name"><bdi>{escape(short(name))}</bdi></td><td>{bars}{read}</td>'
             f"{cells}<td>{escape(worst) or 'none'}</td></tr>")
 
 
-def _against_reference(told: Statement) -> str:
-    """What is off its reference of late by a percent or more, in words."""
+def off_reference(
+    trend: Sequence[tuple[str, float, float]], oee: float, earlier_oee: float
+) -> list[str]:
+    """What is off its reference of late by a percent or more, and what the shifts made of it.
+
+    ``trend``: as in ``production.Statement``; ``oee`` of the latest shift and of those before it,
+    NaN = not known.
+    """
     off = [f"{_LEVELS[kind]} {100.0 * (recent / usual - 1.0):+.1f} %"
-           for kind, usual, recent in told.trend
+           for kind, usual, recent in trend
            if kind in _LEVELS and usual > 0.0 and abs(recent / usual - 1.0) >= 0.01]
-    earlier = told.earlier
-    now = told.shifts[-1][2].oee if told.shifts else float("nan")
-    if earlier is not None and now == now and earlier.oee == earlier.oee:
+    if oee == oee and earlier_oee == earlier_oee:
         off.append(
-            f"OEE of the latest shift {percent(now)}, of those before {percent(earlier.oee)}")
-    return f". Against the reference: {', '.join(off)}" if off else ""
+            f"OEE of the latest shift {percent(oee)}, of those before {percent(earlier_oee)}")
+    return off
 
 
 def _bar(account: ledger.Account, height: int) -> str:
