@@ -48,7 +48,8 @@ VIEW_LIMIT = 200
 _VIEW_NS = 10 * 10**9
 #: Before so many machine-seconds under judgement a rate per week is noise.
 _RATE_SECONDS = 86_400.0
-_MACHINE_FREE = frozenset({"sensor_fault", "data_gap"})
+#: Told beside the budget: of sensors and data, and of interruptions at equal times.
+_MACHINE_FREE = frozenset({"sensor_fault", "data_gap", "stop_expected"})
 _SEVERITIES = {"high": 0, "medium": 1, "low": 2}
 
 

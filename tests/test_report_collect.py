@@ -255,6 +255,24 @@ def test_an_alert_about_a_loss_is_no_false_alarm() -> None:
     assert "Not counted: 1\u00a0alert about losses" in summary.promise()
 
 
+def test_an_interruption_that_is_expected_is_told_apart_and_held_against_nothing() -> None:
+    alerts = life("press-1", START + 3 * DAY, START + 3 * DAY + HOUR, ["oil"])
+    alerts += life(
+        "saw-2", START + 5 * DAY, START + 5 * DAY + HOUR, ["motor"], kind="stop_expected")
+    summary = collected(alerts=alerts).summary()
+    assert (summary.alerts, summary.stops_announced) == (1, 1)
+    assert summary.headline().replace("\u00a0", " ") == (
+        "1 alert in 20 d on 2 machines, and 1 interruption expected at equal times.")
+    failure = Failure("saw-2", START + 5 * DAY + 2 * HOUR, "stop")
+    warned = collected(
+        failures=[failure, Failure("saw-2", START + 12 * DAY, "stop")], alerts=alerts,
+        window=Window(86_400.0)).summary().warned
+    assert warned is not None
+    assert [lead.verdict for lead in warned.leads] == ["warned", "missed"]
+    assert [firing.asset for firing in warned.false_alarms] == ["press-1"]
+    assert warned.stops == 1
+
+
 def test_the_default_window_is_said_and_follows_from_the_judged_time() -> None:
     failures = [Failure("press-1", START + day * DAY) for day in (5, 9, 13, 17)]
     summary = collected(failures=failures).summary()

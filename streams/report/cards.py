@@ -99,6 +99,8 @@ def _worth(view: View, case: Case) -> str:
                     f"{clock.duration(lead.lead_seconds)} ahead")
     if case.of_loss:
         return "a loss, which no failure need follow"
+    if case.of_stop:
+        return "an interruption at equal times, told beside the budget"
     if any(firing.id == case.id for firing in warned.false_alarms):
         horizon = clock.duration(warned.window.horizon_seconds)
         return f"a false alarm, as no failure followed within {horizon}"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 DATA_KINDS = frozenset({"sensor_fault", "data_gap"})
 #: Kinds of alert about losses: no failure need follow one, so none can prove it false.
 LOSS_KINDS = frozenset(KINDS_OF_LOSS)
+#: What is announced beside the budget: an interruption that comes back at equal intervals.
+ANNOUNCED_KINDS = frozenset({"stop_expected"})
 #: Severities from mild to grave; one that is not listed counts as the gravest.
 SEVERITIES = ("info", "low", "minor", "notice", "medium", "warning", "major", "high", "critical")
 #: Cases kept; further alerts are counted only.
@@ -109,6 +111,11 @@ class Case:
     def of_loss(self) -> bool:
         """Whether it speaks of time, parts or energy lost rather than of a failure to come."""
         return self.kind in LOSS_KINDS
+
+    @property
+    def of_stop(self) -> bool:
+        """Whether it announces an interruption that comes back at equal intervals."""
+        return self.kind in ANNOUNCED_KINDS
 
     @property
     def is_open(self) -> bool:

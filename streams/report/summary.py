@@ -59,6 +59,8 @@ class Warned:
     false_alarms : tuple of Firing
     losses : int
         Alerts about losses; they are neither warnings' rivals nor false alarms.
+    stops : int
+        Interruptions announced beside the budget; they may be warnings, and are no false alarms.
     healthy_seconds : float
         Judged machine time outside every window, the base of the false alarms' rate.
     """
@@ -71,6 +73,7 @@ class Warned:
     outside: tuple[Failure, ...]
     false_alarms: tuple[Firing, ...]
     losses: int
+    stops: int
     healthy_seconds: float
 
 
@@ -79,7 +82,8 @@ class Summary:
     """The run in numbers; times in ns since 1970 UTC, spans in seconds, rates per machine-week.
 
     ``judged_seconds`` is machine time: two machines judged for a week are two machine-weeks.
-    ``alerts`` counts those about the machine, ``data_alerts`` those about sensors and gaps.
+    ``alerts`` counts those about the machine and its losses, ``data_alerts`` those about sensors
+    and gaps, ``stops_announced`` the interruptions announced beside the budget.
     ``conditions`` counts assets by state, ``unjudged`` lists warming and blind ones.
     """
 
@@ -97,6 +101,7 @@ class Summary:
     budget_per_week: float
     alerts: int
     data_alerts: int
+    stops_announced: int
     open_alerts: int
     by_severity: tuple[tuple[str, int], ...]
     alerts_per_week: float
@@ -119,6 +124,8 @@ class Summary:
         text = f"{count} in {self.clock.duration(self.span_seconds)}"
         if self.assets > 1:
             text += f" on {plural(self.assets, 'machine')}"
+        if self.stops_announced:
+            text += f", and {plural(self.stops_announced, 'interruption')} expected at equal times"
         if not self.judged_assets:
             return f"Nothing was judged in {self.clock.duration(self.span_seconds)}: {self._why()}."
         if self.warned is not None and self.warned.leads:
@@ -174,6 +181,9 @@ class Summary:
             if self.warned.losses:
                 text += (f". Not counted: {plural(self.warned.losses, 'alert')} about losses, "
                          "which no failure need follow")
+            if self.warned.stops:
+                text += (f". Not counted: {plural(self.warned.stops, 'interruption')} expected at "
+                         "equal times, told beside the budget")
         else:
             text = (
                 f"{plural(self.alerts, 'alert') if self.alerts else 'No alert'} in "
@@ -264,7 +274,8 @@ def summarise(collector: ReportCollector) -> Summary:
     with_rows = counters[counters["rows"] > 0]
     judged = counters[counters["judged_rows"] > 0]
     cases = list(collector.cases.values())
-    machine = [case for case in cases if not case.of_data]
+    told = [case for case in cases if not case.of_data]
+    machine = [case for case in told if not case.of_stop]
     alerts = len(machine) + collector.alerts_beyond_limit
     judged_seconds = float(judged["judged_seconds"].sum())
     conditions, unjudged = _conditions(collector.conditions())
@@ -283,7 +294,8 @@ def summarise(collector: ReportCollector) -> Summary:
         gap_seconds=float(counters["gap_seconds"].sum()),
         budget_per_week=collector.budget_per_week,
         alerts=alerts,
-        data_alerts=len(cases) - len(machine),
+        data_alerts=len(cases) - len(told),
+        stops_announced=len(told) - len(machine),
         open_alerts=sum(case.is_open for case in cases),
         by_severity=tuple(sorted(severities.items(), key=lambda item: -rank(item[0]))),
         alerts_per_week=evaluate.per_week(alerts, judged_seconds),
@@ -292,7 +304,7 @@ def summarise(collector: ReportCollector) -> Summary:
         unjudged=unjudged,
         rejected=tuple((name, count) for name, count in collector.rejected().items()
                        if count and name != "accepted"),
-        warned=_warned(collector, machine) if collector.failures else None,
+        warned=_warned(collector, told) if collector.failures else None,
     )
 
 
@@ -340,8 +352,10 @@ def _warned(collector: ReportCollector, cases: Sequence[Case]) -> Warned:
         chance=evaluate.chance_recall(raised, inside, window, judged_ns),
         outside=tuple(outside),
         false_alarms=tuple(evaluate.false_alarms(
-            [case.firing() for case in cases if not case.of_loss], inside, window)),
+            [case.firing() for case in cases if not (case.of_loss or case.of_stop)], inside,
+            window)),
         losses=sum(case.of_loss for case in cases),
+        stops=sum(case.of_stop for case in cases),
         healthy_seconds=evaluate.healthy_seconds(judged_ns, seconds, inside, window),
     )
 
