@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomaly import accounts, charts, ledger, observations
+from anomaly import accounts, charts, inefficiency, ledger, observations
 from anomaly.charts import CHART
 from tests.naive import accounts as naive_accounts
 from tests.naive import charts as naive_charts
+from tests.naive import inefficiency as naive_inefficiency
 from tests.naive import observations as naive_observations
 
 HOUR = 3600 * 10**9
@@ -108,6 +109,60 @@ def test_the_chart_of_a_mean(seed: int) -> None:
     assert chart[0]["centre"] == pytest.approx(twin.centre)
     assert chart[0]["sum"] == pytest.approx(twin.sum, abs=1e-9)
     assert chart[0]["excess"] == pytest.approx(twin.seen.excess)
+
+
+def shop(seed: int, told: bool) -> list[naive_inefficiency.Cycle]:
+    """2,600 cycles: jams, rests, changeovers between two products, every kind of loss, gaps."""
+    rng = np.random.default_rng(seed)
+    n, t, changed_ns = 2600, START, 0
+    product = np.arange(n) // 650 % 2
+    scatter = 0.01 * (1.0 + seed % 2)
+    seconds = 60.0 * (1.0 + 0.08 * product) * (1.0 + scatter * rng.normal(size=n))
+    energy = 0.4 * (1.0 + 0.01 * rng.normal(size=n))
+    rejects = (rng.random(n) < 0.02).astype(float)
+    first = int(rng.integers(1300, 1900))
+    lost = slice(first, first + 500)
+    if seed % 4 == 0:
+        seconds[lost] *= 1.03
+    elif seed % 4 == 1:
+        seconds[lost] *= 1.0 + 2.0 * (rng.random(500) < 0.15)
+    elif seed % 4 == 2:
+        energy[lost] *= 1.05
+    else:
+        rejects[lost] = rng.random(500) < 0.15
+    seconds *= 1.0 + 3.0 * (rng.random(n) < 0.01)
+    seconds[rng.integers(0, n, 3)] = 0.0
+    rejects[rng.integers(0, n, 20)] = energy[rng.integers(0, n, 20)] = np.nan
+    found = []
+    for i in range(n):
+        t += int(seconds[i] * 1e9) + int(rng.random() < 0.004) * 1200 * 10**9
+        if i and product[i] != product[i - 1]:
+            changed_ns = t
+            t += int(seconds[i] * 1e9)
+        found.append(naive_inefficiency.Cycle(
+            i, t, int(product[i]), told, changed_ns, float(seconds[i]), float(energy[i]),
+            float(rejects[i])))
+    return found
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_cycles_to_findings(told: bool) -> None:
+    kinds: set[int] = set()
+    for seed in range(8):
+        made = shop(seed, told)
+        rows = np.zeros(len(made), inefficiency.CYCLE)
+        for name in ("row", "time_ns", "product", "told", "changed_ns", "seconds", "energy",
+                     "rejects"):
+            rows[name] = [getattr(cycle, name) for cycle in made]
+        rows["made"] = 1.0
+        config = inefficiency.Config()
+        found = inefficiency.run(
+            config, inefficiency.allocate(config, 1), 20.0, rows, np.zeros(0, inefficiency.IDLE))
+        expected = naive_inefficiency.findings(made, 20.0)
+        assert [(int(f["row"]), int(f["product"]), int(f["kind"]), int(f["firing"]),
+                 int(f["since_ns"])) for f in found] == expected, seed
+        kinds |= {kind for _, _, kind, _, _ in expected}
+    assert kinds >= {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("step, learned", [(0.3, 250.0), (0.6, 250.0), (1.1, 40.0)])

@@ -2,6 +2,7 @@
 
 A chart sees values one by one and says after each whether it fires. ``limit`` is the one rule that
 both kinds share: how often a healthy sum comes how high, by theory and by its own excursions.
+``inside`` tells of each value the how-maniest of its excursion it was.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Share:
         self.sum = 0.0
         self.seen = Excursions()
         self.firing = False
+        self.inside: list[int] = []
 
     @property
     def probability(self) -> float:
@@ -87,6 +89,7 @@ class Share:
                 self.firing, self.sum = False, 0.0
                 self.seen.add(peak, limit)
             found.append(self.firing)
+            self.inside.append(len(inside))
         return found
 
 
@@ -128,6 +131,7 @@ class Mean:
             statistics.fmean(step * step for step in steps), 2.0 * (floor * centre) ** 2)
         self.restless, self.latest = self.usual_restless, values[-1]
         self.sum, self.firing = 0.0, False
+        self.inside: list[int] = []
         self.seen = Excursions()
         half = n // 2
         for own, other in ((values[:half], values[half:]), (values[half:], values[:half])):
@@ -188,4 +192,5 @@ class Mean:
                 self.firing, self.sum = False, 0.0
                 self.seen.add(peak, limit)
             found.append(self.firing)
+            self.inside.append(len(inside))
         return found
