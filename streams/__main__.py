@@ -126,6 +126,10 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings, TOML")
     parser.add_argument("--warm-up", type=_positive, metavar="ROWS",
                         help="rows of the file to learn from before anything is judged")
+    parser.add_argument("--row-seconds", type=float, metavar="SECONDS",
+                        help="judge on means of so many seconds, 0 = on every row; chosen where a "
+                             "long recording's rows follow too fast for the budget, unless "
+                             "--warm-up or --scores is given")
     parser.add_argument("--budget", metavar='"N/PERIOD"',
                         help='false alarms accepted per machine, such as "1/week" (the default)')
     parser.add_argument("--failures", type=Path, metavar="FILE",
@@ -143,7 +147,7 @@ def _replay(parsed: argparse.Namespace) -> int:
         files=tuple(parsed.files), out=parsed.out, scores=parsed.scores, config=parsed.config,
         warm_up_rows=parsed.warm_up, budget=parsed.budget, failures=parsed.failures,
         asset_column=parsed.asset_column, time_column=parsed.time_column,
-        report=not parsed.no_report, quiet=parsed.quiet,
+        row_seconds=parsed.row_seconds, report=not parsed.no_report, quiet=parsed.quiet,
     )
     return replay(options, sys.stdout, sys.stderr)
 

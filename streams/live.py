@@ -103,11 +103,13 @@ def _run_locally(
 
 def dry_run(options: RunOptions, stdout: TextIO) -> int:
     """Connect and say what would be read, without joining the group or writing anything."""
+    import numpy as np
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
     from anomaly import memory_plan
     from anomaly.registry import Registry
+    from streams import pace
     from streams.lane import decoder_of, schema_reader
 
     settings = options.load()
@@ -133,11 +135,13 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
         decoder = decoder_of(settings, Registry(), schema_reader(settings))
         seen, until = 0, time.monotonic() + 5.0
         dead: dict[str, int] = {}
+        came: list[Any] = []  # asset and time of the readings, int64 each
         while seen < min(waiting, 1000) and time.monotonic() < until:
             for records in consumer.poll(500).values():
                 seen += len(records)
                 decoder.prepare(records)
                 for decoded in decoder.decode(records):
+                    came.append((decoded.readings.asset, decoded.readings.time_ns))
                     for _, reason in decoded.dead:
                         dead[reason] = dead.get(reason, 0) + 1
     finally:
@@ -150,6 +154,10 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
     for reason, count in sorted(dead.items()):
         stdout.write(f"would be dead letters: {count} ({reason})\n")
     stdout.write(f"{memory_plan.plan(settings.monitor).sentence()}\n")
+    if came:
+        asset, time_ns = map(np.concatenate, zip(*came, strict=True))
+        fast = pace.advice(pace.step_of(asset, time_ns), settings.monitor)
+        stdout.write(f"{fast}\n" if fast else "")
     stdout.write(f"alerts would go to {kafka.alerts_topic}, the state to "
                  f"{kafka.state_topic_name}\n")
     return EXIT_OK

@@ -122,9 +122,9 @@ class Recording:
                             columns, {*layout.time_columns, *labels}, self._array_hz)
                         columns, within = spread.columns, spread.within_ns
                     count = batch.num_rows if within is None else within.size
+                    self._rows_read += batch.num_rows
                     yield Frame(layout, first_row, count, columns, (), _no_line, within)
                     first_row += count
-                    self._rows_read += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 self.path, f"the Parquet data are damaged after row {first_row:,}: "

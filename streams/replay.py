@@ -18,11 +18,12 @@ from typing import TextIO
 import numpy as np
 
 from anomaly import memory_plan, vibration
-from anomaly.config import WEEK_SECONDS, parse_budget
+from anomaly.config import parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
+from streams import pace
 from streams import settings as settings_module
 from streams.codec import FrameDecoder
 from streams.errors import EXIT_OK, InputError, OutputError, UsageError
@@ -45,11 +46,6 @@ from streams.times import NumberFormat
 _READ_FROM_LIMIT = 5
 _DESCRIBED_FILES = 3
 
-#: Rows closer together than this, and a false alarm rarer than one in so many of them: about one
-#: healthy row in 10,000 is a true novelty on real machines, which no threshold removes.
-FAST_ROW_SECONDS, FAR_ROWS = 20.0, 100_000
-
-
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
     """The command line of ``andon replay``; None and "" = not given."""
@@ -63,6 +59,7 @@ class ReplayOptions:
     failures: Path | None = None
     asset_column: str = ""
     time_column: str = ""
+    row_seconds: float | None = None
     report: bool = True
     quiet: bool = False
 
@@ -76,7 +73,7 @@ def replay(options: ReplayOptions, stdout: TextIO, stderr: TextIO) -> int:
         Before anything is written, except ``InputError`` for a file that turns out to be damaged
         further on: then the outputs hold what came before.
     """
-    settings = _settings(options)
+    settings, chosen = _rows(options, _settings(options))
     recordings = [open_recording(path, settings.input) for path in options.files]
     failures = _failures(options, settings, recordings)
     _check_outputs(options)
@@ -84,7 +81,7 @@ def replay(options: ReplayOptions, stdout: TextIO, stderr: TextIO) -> int:
         for text in _understood(recordings):
             stderr.write(f"{text}\n")
         stderr.flush()
-    session = _Session(options, settings, recordings, failures)
+    session = _Session(options, settings, recordings, failures, chosen)
     damage = session.run(stderr)
     if not options.quiet:
         for text in session.lines():
@@ -99,9 +96,10 @@ class _Session:
 
     def __init__(
         self, options: ReplayOptions, settings: Settings, recordings: Sequence[Recording],
-        failures: Sequence[Failure],
+        failures: Sequence[Failure], chosen_row_seconds: float,
     ) -> None:
         self.options = options
+        self.chosen_row_seconds = chosen_row_seconds
         self.recordings = recordings
         self.registry = Registry(tag_limit=memory_plan.plan(settings.monitor).tag_limit)
         self.monitor = Monitor(settings.monitor, self.registry)
@@ -145,6 +143,7 @@ class _Session:
             f"Read {self.source.rows:,} rows with {self.collector.readings:,} readings from "
             f"{_title(self.options.files)} in {self.seconds:.1f} s ({rate:,.0f} readings/s).",
             f"Understood as {'; '.join([*_description(self.recordings[0]), *self._notes()])}.",
+            *([_chosen(self.chosen_row_seconds)] if self.chosen_row_seconds else []),
             *self._read_from(),
             *summary.lines(),
         ]
@@ -225,20 +224,11 @@ def conditions_in_words(monitor: Monitor) -> str:
 
 def pace_in_words(monitor: Monitor) -> list[str]:
     """That rows follow too fast for so rare an alarm, and what helps; nothing where they do not."""
-    windows = monitor.config.windows
     known = monitor.arrays()["reference"]["asset"]
     steps = known["interval_s"][: len(monitor.registry.assets)][known["ready"][
         : len(monitor.registry.assets)] == 1]
-    if windows.row_seconds or windows.cycle.sensor or windows.frame.sensors or not steps.size:
-        return []
-    seconds = float(np.median(steps))
-    rows = WEEK_SECONDS / monitor.config.budget_per_week / seconds
-    if not 0.0 < seconds < FAST_ROW_SECONDS or rows < FAR_ROWS:
-        return []
-    return [f"A row every {seconds:.3g} s: an alarm as rare as the budget allows is one in "
-            f"{rows:,.0f} rows, further than healthy rows so close together can vouch for. On "
-            f"recordings of days, rows of a minute keep the promise better: "
-            f"[windows] row_seconds = 60."]
+    text = pace.advice(float(np.median(steps)), monitor.config) if steps.size else None
+    return [text] if text else []
 
 
 def modes_in_words(monitor: Monitor) -> list[str]:
@@ -289,6 +279,33 @@ def _settings(options: ReplayOptions) -> Settings:
     return dataclasses.replace(
         found, monitor=dataclasses.replace(found.monitor, warm_up_rows=rows)
     )
+
+
+def _rows(options: ReplayOptions, settings: Settings) -> tuple[Settings, float]:
+    """The settings with the rows to judge on, and their seconds where these were chosen here.
+
+    Whoever counts the warm-up in rows of the file means these rows; and a score may depend on what
+    came before it, never on how long the recording goes on, which the choice does.
+    """
+    seconds, chosen = options.row_seconds, 0.0
+    if seconds is None:
+        if options.warm_up_rows is not None or options.scores is not None:
+            return settings, 0.0
+        seconds = chosen = pace.chosen_row_seconds(settings, options.files)
+        if not chosen:
+            return settings, 0.0
+    try:
+        windows = dataclasses.replace(settings.monitor.windows, row_seconds=seconds)
+    except ConfigError as error:
+        raise UsageError(f"--row-seconds: {error}") from error
+    return dataclasses.replace(
+        settings, monitor=dataclasses.replace(settings.monitor, windows=windows)), chosen
+
+
+def _chosen(seconds: float) -> str:
+    return (f"Judged on means of {seconds:g} s, because its rows follow too fast for the budget; "
+            "--row-seconds 0 takes every row as it is. The live service's setting is "
+            f"[windows] row_seconds = {seconds:g}.")
 
 
 def _failures(

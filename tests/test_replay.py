@@ -20,7 +20,9 @@ import pytest
 
 from streams import codec, csvfile, recordings
 from streams.errors import InputError, UsageError
+from streams.pace import chosen_row_seconds
 from streams.replay import ReplayOptions, replay
+from streams.settings import load
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -318,3 +320,53 @@ def test_rows_refused_for_their_time_are_not_called_usable(tmp_path: Path) -> No
     assert "49 came too late" in said
     assert "Nothing was unusable" not in said
     assert "Every time and number could be read" in said
+
+# -- pace -----------------------------------------------------------------------------------------
+
+
+def fast(path: Path, rows: int, step: float, machines: int = 2) -> Path:
+    random = np.random.default_rng(3)
+    lines = [f"{1_700_000_000 + i * step:.3f},m{m},{random.normal():.3f}"
+             for i in range(rows) for m in range(machines)]
+    path.write_text("ts,asset,a\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("rows, step, chosen", [
+    (32_000, 1.0, 15.0),  # 9 h of seconds: 2,000 rows of 15 s
+    (3_000, 1.0, 0.0),  # too short for means
+    (3_000, 60.0, 0.0),  # slow enough for the budget
+    (30_000, 0.1, 0.0),
+])
+def test_long_recordings_of_fast_rows_are_judged_on_means(
+    tmp_path: Path, rows: int, step: float, chosen: float
+) -> None:
+    path = fast(tmp_path / "x.csv", rows, step)
+    assert chosen_row_seconds(load(None, {}, {}), [path]) == chosen
+    assert chosen_row_seconds(load(None, {"budget": "20/hour"}, {}), [path]) == 0.0
+    assert chosen_row_seconds(load(None, {"windows.row_seconds": 3.0}, {}), [path]) == 0.0
+
+
+def test_machines_one_after_the_other_do_not_make_a_recording_longer(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("ts,asset,a\n" + "".join(
+        f"{1_700_000_000 + i},m{m},{i % 7}\n" for m in range(50) for i in range(6_000)))
+    assert chosen_row_seconds(load(None, {}, {}), [path]) == 2.0
+
+
+def test_an_unreadable_file_is_left_to_the_replay(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("")
+    assert chosen_row_seconds(load(None, {}, {}), [path]) == 0.0
+
+
+def test_the_choice_is_said_and_can_be_taken_back(tmp_path: Path) -> None:
+    path = fast(tmp_path / "x.csv", 12_000, 1.0, 1)
+    scores = tmp_path / "scores.csv"
+    for more, rows in (({}, "2,400"), ({"row_seconds": 0.0}, "12,000"),
+                       ({"warm_up_rows": 500}, "12,000"), ({"scores": scores}, "12,000"),
+                       ({"scores": scores, "row_seconds": 5.0}, "2,400")):
+        said, _ = run(tmp_path / "out", path, **more)
+        assert ("Judged on means of 5 s" in said) == (not more), said
+        assert f" readings in {rows} rows" in said, said
+    assert len(scores.read_text().splitlines()) == 12_001
