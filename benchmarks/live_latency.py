@@ -1,7 +1,8 @@
 """From an append to its alert at a ``read_committed`` consumer.
 
 Run: ``python -m benchmarks.live_latency --rate 20000 --seconds 60``. Real broker, real program. One
-JSON object per run; its permanent id is L-ALERT.
+JSON object per run; its permanent id is L-ALERT. Before it stands where the alerts' time went, by
+stage (``live_trace``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 
+from benchmarks import live_trace
 from tests import kafka_broker, live_service
 
 ENGINE = """
@@ -42,7 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     cluster = kafka_broker.cluster()
     try:
-        print(json.dumps(measure_latency(cluster, options)))
+        found, stages = measure_latency(cluster, options)
+        print(live_trace.told(stages), file=sys.stderr)
+        print(json.dumps(found))
     finally:
         cluster.stop()
     return 0
@@ -53,8 +57,13 @@ def main(arguments: Sequence[str]) -> int:
 SETTLED_SECONDS = 100
 
 
-def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, object]:
-    """Wide rows at a steady rate; every alert carries the time of the row that raised it."""
+def measure_latency(
+    cluster: kafka_broker.Cluster, options: Any
+) -> tuple[dict[str, object], list[dict[str, Any]]]:
+    """Wide rows at a steady rate; every alert carries the time of the row that raised it.
+
+    Returns the figures, and where the time went.
+    """
     chosen = "" if options.detectors == "default" else (
         f"detectors = {json.dumps(options.detectors.split(','))}\n")
     rows_per_second = options.rate / live_service.SENSORS
@@ -66,7 +75,8 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
         for number in range(options.workers):
             deployed.config.write_text(
                 text + (f"[health]\nport = {port}\n" if number == 0 else ""))
-            deployed.start_worker()
+            trace = str(deployed.folder / f"trace-{number}")
+            deployed.start_worker(fault=live_trace.PROGRAM % trace)
         wait_ready(port, 1 if options.workers > 1 else 8)
         time.sleep(5.0)
         prefer(options.nice, [w.pid for w in deployed.workers] + [
@@ -101,9 +111,16 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
         told = ready(port)["since_start"]
         busy = cpu_seconds(deployed.workers[0].pid)
         deployed.stop()
-        delays = np.array([
-            at - appended[asset, _row_seconds(when) + live_service.START_NS // 10**9]
-            for asset, when, at in seen if _row_seconds(when) > SETTLED_SECONDS]) / 1e6
+        settled = [(asset, when, at) for asset, when, at in seen
+                   if _row_seconds(when) > SETTLED_SECONDS]
+        start = live_service.START_NS // 10**9
+        sent = {(asset, when): appended[asset, _row_seconds(when) + start]
+                for asset, when, _ in settled}
+        delays = np.array([at - sent[asset, when] for asset, when, at in settled]) / 1e6
+        stages = live_trace.table(
+            [line for number in range(options.workers)
+             for line in live_trace.lines_of(deployed.folder / f"trace-{number}")],
+            sent, {(asset, when): at for asset, when, at in settled})
         return {
             "id": "L-ALERT", "rate": round(total * live_service.SENSORS / took),
             "alerts": len(delays),
@@ -118,7 +135,7 @@ def measure_latency(cluster: kafka_broker.Cluster, options: Any) -> dict[str, ob
             "turns": told["turns"], "commits": told["commits"],
             "checkpoint_bytes_per_s": round(told["checkpoint_bytes"] / took),
             **{f"p{p}_ms": round(float(np.percentile(delays, p)), 1) for p in (50, 90, 99, 100)},
-        }
+        }, stages
 
 
 def prefer(nice: int, pids: Sequence[int]) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 
-from benchmarks import speed
+from benchmarks import live_trace, speed
 from benchmarks.live_latency import cpu_seconds, listen, prefer, ready, wait_ready
 from streams.kafka_settings import KafkaSettings
 from tests import kafka_broker, live_service
@@ -117,7 +117,8 @@ def latency(cluster: kafka_broker.Cluster, options: Any) -> list[Figure]:
     with deployment(cluster) as deployed:
         (port,) = kafka_broker.free_ports(1)
         deployed.config.write_text(f"{deployed.config.read_text()}[health]\nport = {port}\n")
-        worker = deployed.start_worker()
+        trace = deployed.folder / "trace"
+        worker = deployed.start_worker(fault=live_trace.PROGRAM % str(trace))
         wait_ready(port, PARTITIONS)
         prefer(options.nice, [worker.pid, *(b.process.pid for b in cluster.brokers if b.process)])
         sender = producer(cluster)
@@ -149,9 +150,14 @@ def latency(cluster: kafka_broker.Cluster, options: Any) -> list[Figure]:
         reader.join()
         told = ready(port)["since_start"]
         deployed.stop()
+        lines = live_trace.lines_of(trace)
     # A row's time is its second's end, and the message that begins there is what closes it.
     delays = np.array([(at - appended[asset, seconds_of(when)]) / 1e6
                        for asset, when, at in seen if (asset, seconds_of(when)) in appended])
+    whens = {(asset, when): at for asset, when, at in seen}
+    print(live_trace.told(live_trace.table(lines, {
+        (asset, when): appended[asset, seconds_of(when)] for asset, when in whens
+        if (asset, seconds_of(when)) in appended}, whens)), file=sys.stderr)
     rate = len(to_come) * SENSORS * RATE / took
     about = (f"{rate:,.0f} readings/s, {options.shape}, {len(delays)} alerts, worst "
              f"{delays.max():,.0f} ms, {100 * busy / took:.0f} % of a core, sender at most "

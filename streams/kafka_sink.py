@@ -18,6 +18,8 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import (
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
+    InvalidRecordError,
+    InvalidTimestampError,
     KafkaError,
     ProducerFencedError,
 )
@@ -36,6 +38,9 @@ BODY_LIMIT = 900_000
 _SEVERITY = {"low": ("WARN", b"13"), "medium": ("ERROR", b"17"), "high": ("FATAL", b"21")}
 
 
+#: What a broker's refusal of our messages' times means.
+_CLOCK = ("the broker does not take our messages' times: this host's clock is wrong (it says {}Z), "
+          "or the broker's is; nothing can be committed until it is right")
 #: Errors that say: another producer has taken this one's name.
 _FENCED = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
 
@@ -58,7 +63,10 @@ class AbortedError(StreamsError):
 
 
 class ExpiredError(AbortedError):
-    """The transaction took longer than the broker lets it; its producer is of no use any more."""
+    """The transaction took longer than the broker lets it, or could not even be aborted.
+
+    Its producer is of no use any more; the next one of its name ends what it left open.
+    """
 
 
 class FencedError(StreamsError):
@@ -90,8 +98,8 @@ class Transactions:
         self.commits = 0
         self._timeout_seconds = timeout_seconds
         self._producer = KafkaProducer(
-            transactional_id=transactional_id, acks="all", linger_ms=2, batch_size=262_144,
-            compression_type=None, retry_backoff_ms=20, max_request_size=1 << 20,
+            transactional_id=transactional_id, acks="all", linger_ms=0, batch_size=262_144,
+            compression_type=None, retry_backoff_ms=5, max_request_size=1 << 20,
             transaction_timeout_ms=round(timeout_seconds * 1000),
             delivery_timeout_ms=120_000, metadata_max_age_ms=15_000, **options,
         )
@@ -127,9 +135,10 @@ class Transactions:
                 for m in messages
             ]
             producer.flush(timeout=130)
-            for future in sent:
-                if not future.is_done or future.failed():
-                    raise future.exception or KafkaError("a message was not acknowledged")
+            failed = [future.exception or KafkaError("a message was not acknowledged")
+                      for future in sent if not future.is_done or future.failed()]
+            if failed:  # one tells why; of the others it may only be known that they went with it
+                raise next(filter(_is_of_time, failed), failed[0])
             producer.send_offsets_to_transaction(
                 {place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()},
                 membership)
@@ -145,21 +154,28 @@ class Transactions:
                 "started with our name (kafka.worker)"
             ) from error
         except (KafkaError, AssertionError) as error:  # the latter: a partition not known yet
-            self._abort()
-            raise AbortedError(f"transaction aborted: {error}") from error
+            why = _CLOCK.format(iso(time.time_ns())[:16]) if _is_of_time(error) else str(error)
+            self._abort(why)
+            raise AbortedError(f"transaction aborted: {why}") from error
         self.commits += 1
 
     def close(self) -> None:
         """Let go; an open transaction is left to be aborted."""
         self._producer.close(timeout=2)
 
-    def _abort(self) -> None:
+    def _abort(self, why: str) -> None:
         try:
             self._producer.abort_transaction()
         except (ProducerFencedError, InvalidProducerEpochError) as error:
             raise FencedError(f"{self.transactional_id} was fenced") from error
         except KafkaError as error:
-            raise FencedError(f"{self.transactional_id} cannot abort: {error}") from error
+            raise ExpiredError(f"transaction given up: {why} ({error})") from error
+
+
+def _is_of_time(error: BaseException) -> bool:
+    """Whether a message was refused for its time, which is our clock's."""
+    return isinstance(error, InvalidTimestampError) or (
+        isinstance(error, InvalidRecordError) and "imestamp" in str(error))
 
 
 def alert_message(

@@ -380,6 +380,8 @@ def _create(
 ) -> None:
     if not kafka.create_topics:
         raise TopicError(f"topic {name!r} does not exist and kafka.create_topics is false")
+    # The broker's clock and not ours: it refuses messages from more than an hour ahead of it.
+    settings = {"message.timestamp.type": "LogAppendTime", **settings}
     try:
         admin.create_topics(
             [NewTopic(name, partitions, kafka.replication, topic_configs=settings)])

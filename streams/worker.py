@@ -1,6 +1,8 @@
 """The loop of one worker of the live service.
 
 poll ─► lanes ─► (an alert, or time is up) ─► one transaction: messages, state, offsets
+          ▲                                     (``committing``: beside the next turn)
+          └─ next turn
 
 A partition that comes is restored from the state topic and the input after its checkpoint is read
 again in silence; one that goes is dropped, never handed over: the topic knows it. A transaction
@@ -19,18 +21,17 @@ from typing import Any
 
 from anomaly.errors import AnomalyError
 from anomaly.registry import Registry
-from streams import kafka_state, open_alerts, takeover
+from streams import open_alerts, takeover
 from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
+from streams.committing import DUE_LIMIT, Committer
 from streams.damage import Damage
 from streams.errors import StreamsError
 from streams.health import Status
 from streams.isolation import Isolation
 from streams.kafka_sink import (
     AbortedError,
-    ExpiredError,
     FencedError,
-    Message,
     Transactions,
     replaced,
     transactional_id,
@@ -65,9 +66,6 @@ COMPLAIN_SECONDS = 30.0
 PENDING_LIMIT_BYTES = 8 << 20
 
 
-_ALL = 1 << 20  # checkpoints: more than there can be
-
-
 @dataclass(slots=True)
 class Worker:
     """One process of the consumer group.
@@ -89,15 +87,14 @@ class Worker:
     telemetry: Telemetry | None = None
     push: AlertmanagerPush | None = None
     _source: KafkaSource | None = None
-    _transactions: Transactions | None = None
+    _commits: Committer = field(init=False)
     _committed_at: float = 0.0
-    _due_limit: int = _ALL
     _polled_at: float = -math.inf
     _shown_at: float = -math.inf
     _member_at: float = 0.0
     _state_partitions: int = 0
     _isolation: Isolation = field(init=False)
-    _complained_at: float = -math.inf
+    _complaint: tuple[str, float] = ("", -math.inf)
     _schemas: SchemaReader | None = None
     _paused: set[int] = field(default_factory=set)
     _resting: dict[int, float] = field(default_factory=dict)
@@ -105,6 +102,8 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._isolation = Isolation(lambda: decoder_of(self.settings, Registry(), self._schemas))
+        self._commits = Committer(
+            self._connect_transactions, self.totals, self._told, self._isolation.kept)
 
     @property
     def source(self) -> KafkaSource:
@@ -122,8 +121,7 @@ class Worker:
         StreamsError, AnomalyError
             State or topics that cannot be used.
         """
-        self._open_transactions()
-        assert self._transactions is not None
+        self._commits.open()
         self._committed_at = self.clock.seconds()
         try:
             self._join()
@@ -133,18 +131,14 @@ class Worker:
             self._take_changes()
             self._commit(everything=True)
         finally:
-            self._transactions.close()
+            self._commits.close()
             if self._source is not None:
                 self._source.close()
 
-    def _open_transactions(self) -> None:
-        """A fresh transactional producer; one of the same name that is still about is fenced."""
+    def _connect_transactions(self, name: str) -> Transactions:
         kafka = self.settings.kafka
-        name = transactional_id(kafka.group, kafka.worker)
-        if self._transactions is not None:
-            name = self._transactions.transactional_id
-            self._transactions.close()
-        self._transactions = patiently(
+        name = name or transactional_id(kafka.group, kafka.worker)
+        return patiently(
             lambda: Transactions(self.options, name, kafka.transaction_seconds),
             self.say, lambda: self.wishes.stop, "transactions")
 
@@ -184,17 +178,15 @@ class Worker:
         polled = self._poll()
         for partition in self._take_changes():  # fetched for another assignment, from elsewhere
             polled.pop(partition, None)
-        started, aborts, committing = time.perf_counter(), self.totals.aborts, 0.0
+        started, aborts = time.perf_counter(), self.totals.aborts
         for partition, records in polled.items():
-            self._take(partition, records)
             begun = time.perf_counter()
-            if begun - started - committing > ALERT_SECONDS:
+            self._take(partition, records)
+            self.totals.process_seconds += time.perf_counter() - begun
+            if time.perf_counter() - started > ALERT_SECONDS:
                 self._commit(everything=False, alerts_only=True)
-                committing += time.perf_counter() - begun
             if self.totals.aborts != aborts:
                 break  # all partitions were put back: what was polled will be polled again
-        worked = time.perf_counter() - started - committing
-        self.totals.process_seconds += worked
         self.totals.turns += 1
         self._commit(everything=False)
         self._brake()
@@ -210,7 +202,7 @@ class Worker:
     def _poll(self) -> dict[int, Sequence[Any]]:
         """The next input; a damaged batch is fetched again, and then the settings decide."""
         try:
-            return self.source.poll(POLL_SECONDS)
+            return self.source.poll(PACE_SECONDS if self._has_news else POLL_SECONDS)
         except DamagedBatchError as damage:
             lane = self.lanes.get(damage.partition)
             if lane is not None:
@@ -219,9 +211,18 @@ class Worker:
                 self.source.seek(lane.partition, lane.position)
             return {}
 
+    @property
+    def _has_news(self) -> bool:
+        """Whether an alert waits to be committed."""
+        return any(lane.urgent for lane in self.lanes.values())
+
     def _pace(self) -> None:
-        """Wait for the next batch's time."""
-        wait = PACE_SECONDS - (time.perf_counter() - self._polled_at)
+        """Wait for the next batch's time; an alert that waits goes out when it can."""
+        until = self._polled_at + PACE_SECONDS
+        if self._has_news:
+            self._commits.wait(max(0.0, until - time.perf_counter()))
+            self._commit(everything=False, alerts_only=True)
+        wait = until - time.perf_counter()
         if wait > 0.0:
             time.sleep(wait)
         self._polled_at = time.perf_counter()
@@ -256,20 +257,25 @@ class Worker:
         try:
             trouble = self._isolation.feed(lane, records)
         except RegistryError as error:
-            now = self.clock.seconds()
-            if now >= self._complained_at + COMPLAIN_SECONDS:
-                self._complained_at = now
-                self.say(f"partition {partition} waits: {error}")
-            self._resting[partition] = now + REST_SECONDS
+            self._complain(f"partition {partition} waits: {error}")
+            self._resting[partition] = self.clock.seconds() + REST_SECONDS
             self.source.seek(partition, lane.position)
             return
         if trouble is not None:
             self.say(f"partition {partition}: {trouble}")
-            self._restore(partition)
+            self._let_go([partition])
+            self._restore_each([partition])
             return
         self.totals.messages += len(records)
         for text in lane.news():
             self.say(f"partition {partition}: recognised {text}")
+
+    def _complain(self, text: str) -> None:
+        """Say what goes on being wrong, once in a while."""
+        now = self.clock.seconds()
+        if text != self._complaint[0] or now >= self._complaint[1] + COMPLAIN_SECONDS:
+            self._complaint = text, now
+            self.say(text)
 
     def _notice_loss(self, partition: int, position: int, offset: int) -> None:
         """Say that messages were deleted before we read them; other holes are none of our business.
@@ -303,64 +309,50 @@ class Worker:
     # -- committing -------------------------------------------------------------------------------
 
     def _commit(self, everything: bool, alerts_only: bool = False) -> None:
-        """One transaction with all that is pending, if it is time or (only then) an alert waits."""
+        """Begin a transaction if it is time, or (only then) an alert waits, and none is under way.
+
+        ``everything``: commit all there is, states included, and wait for it.
+        """
+        if everything:
+            while self._settle(wait=True) and self._begin(everything, alerts_only):
+                pass
+        elif self._settle(wait=False):
+            self._begin(everything, alerts_only)
+
+    def _settle(self, wait: bool) -> bool:
+        """Take up how the last commit has ended; False = not yet, or we had to go back."""
+        try:
+            return self._commits.settle(wait)
+        except AbortedError as error:
+            self.totals.aborts += 1
+            self._complain(f"{error}; going back to what is committed")
+            until = time.monotonic() + self._commits.rest_seconds
+            while time.monotonic() < until and not self.wishes.stop:
+                time.sleep(0.05)
+            self._restore_all()
+            return False
+
+    def _begin(self, everything: bool, alerts_only: bool) -> bool:
+        """Begin a transaction with all that is pending and due; False = there is nothing."""
         now = self.clock.seconds()
-        if alerts_only and not any(lane.urgent for lane in self.lanes.values()):
-            return
+        if alerts_only and not self._has_news:
+            return False
         due = [lane for lane in self.lanes.values()
-               if not lane.is_silent and self._checkpoint_due(lane, now, everything)]
-        due = due if everything else due[:self._due_limit]
+               if not lane.is_silent and self._checkpoint_due(lane, now, everything)][:DUE_LIMIT]
         whole = everything or now - self._committed_at >= self.settings.kafka.commit_seconds
         # Between the whole ones only who must: fewer partitions make a transaction faster.
         lanes = [lane for lane in self.lanes.values() if lane in due or (lane.is_dirty and (
             whole or lane.urgent or lane.pending_bytes > PENDING_LIMIT_BYTES))]
         if not lanes:
-            return
+            return False
         membership = self.source.membership()
         if membership is None or self.source.has_changes:  # in this order: see KafkaSource
-            return  # what we hold may be another's by now; the changes are taken up first
-        try:
-            self._transact(lanes, due, membership, now)
-            if whole:
-                self._committed_at = now
-            self._due_limit = min(2 * self._due_limit, _ALL)
-        except AbortedError as error:
-            self.totals.aborts += 1
-            self.say(f"{error}; going back to what is committed")
-            if isinstance(error, ExpiredError):
-                self._due_limit = max(1, len(due) // 2)  # less at a time, until that works
-                self._open_transactions()
-            self._restore_all()
-
-    def _transact(self, lanes: list[Lane], due: list[Lane], membership: Any, now: float) -> None:
-        assert self._transactions is not None
-        topic = self.settings.kafka.state_topic_name
-        messages: list[Message] = []
-        for lane in lanes:
-            records = list(lane.records)
-            if lane in due:
-                started = time.perf_counter()
-                records += lane.checkpoint_records(lane.commands)
-                self.totals.checkpoint_seconds += self._spent("checkpoint", started)
-                self.totals.checkpoint_bytes += sum(len(v or b"") for _, v in records)
-                self.totals.checkpoints += 1
-            records.append(
-                kafka_state.position_record(lane.position, self._transactions.transactional_id))
-            messages += lane.pending
-            messages += [Message(topic, key, value, (), lane.partition) for key, value in records]
-            self.totals.alerts += sum(
-                1 for m in lane.pending if m.topic == self.settings.kafka.alerts_topic)
-        started = time.perf_counter()
-        self._transactions.commit(
-            messages, {self.source.place(lane.partition): lane.position for lane in lanes},
-            membership)
-        self.totals.commit_seconds += self._spent("commit", started)
-        self.totals.commits += 1
-        for lane in lanes:
-            lane.done(lane in due, now)
-            if lane in due:
-                self._isolation.kept(lane.partition)
-        self.totals.assets_evicted = sum(lane.evicted for lane in self.lanes.values())
+            return False  # what we hold may be another's by now; the changes are taken up first
+        self._commits.begin(lanes, due, self.settings.kafka.state_topic_name, self.source.place,
+                            membership, now)
+        if whole:
+            self._committed_at = now
+        return True
 
     def _checkpoint_due(self, lane: Lane, now: float, everything: bool) -> bool:
         kafka = self.settings.kafka
@@ -399,6 +391,7 @@ class Worker:
         self._restore_each(held)
 
     def _restore_each(self, partitions: Sequence[int]) -> None:
+        self._settle(wait=True)  # or the state that is read back might not be the last
         self._prepare_topics(partitions)
         for partition, latest in takeover.states(partitions, self.settings, self.options):
             self._restore(partition, latest)
@@ -423,7 +416,7 @@ class Worker:
             lambda: prepare_topics(self.options, self.settings.kafka), self.say,
             lambda: self.wishes.stop, "topics")
         if known:  # they grew under us, and a producer learns of that late
-            self._open_transactions()
+            self._commits.open()
 
     def _lane(self, partition: int, latest: takeover.Latest | None = None) -> Lane:
         started = time.perf_counter()
@@ -434,7 +427,9 @@ class Worker:
             self.clock.seconds(), self.totals, self.say)
         self._isolation.prepare(lane)
         self.totals.restores += 1
-        self.totals.restore_seconds += self._spent("restore", started)
+        took = time.perf_counter() - started
+        self.totals.restore_seconds += took
+        self._told("restore", took)
         return lane
 
     def _show(self, lane: Lane) -> None:
@@ -447,12 +442,10 @@ class Worker:
         if self.push is not None:
             self.push.restore(firing)
 
-    def _spent(self, stage: str, started: float) -> float:
-        """Seconds since ``started``, told to whoever watches."""
-        seconds = time.perf_counter() - started
+    def _told(self, stage: str, seconds: float) -> None:
+        """A stage took so long, for whoever watches."""
         if self.telemetry is not None:
             self.telemetry.spent(stage, seconds)
-        return seconds
 
     # -- settings ---------------------------------------------------------------------------------
 

@@ -78,6 +78,14 @@ time.time = lambda: now() + next(jumps)
 time.time_ns = lambda: now_ns() + next(jumps) * 10**9
 """
 
+#: The host's clock is two hours ahead, until somebody puts it right.
+FAST_CLOCK = """
+import pathlib, time
+now, now_ns, right = time.time, time.time_ns, pathlib.Path({path!r})
+time.time = lambda: now() + 7200 * (not right.exists())
+time.time_ns = lambda: now_ns() + 7200 * 10**9 * (not right.exists())
+"""
+
 
 def judged(deployed: Deployment, seed: int, fault: str) -> None:
     """Half of a stream by a worker with a fault, the rest by it or by the next one."""
@@ -123,6 +131,29 @@ def test_a_batch_that_takes_longer_than_the_group_waits_while_the_clock_jumps() 
     """The member leaves, comes back, and what it held is restored; no timer hangs on the clock."""
     with deployment(kafka_broker.shared(), 3) as deployed:
         judged(deployed, 28, WILD_CLOCK + SLOW_BATCH)
+        assert deployed.stop() == [0]
+        live_service.assert_same(deployed)
+
+
+@pytest.mark.parametrize("whose", ["ours", "others"])
+def test_a_clock_that_is_far_ahead_is_said_and_waited_for(whose: str) -> None:
+    """A broker takes no message from an hour ahead; our own topics have the broker's time."""
+    with deployment(kafka_broker.shared(), 2) as deployed:
+        if whose == "others":
+            for topic in ("alerts", "dead", "late"):
+                deployed.cluster.create_topic(f"{deployed.name}.{topic}", 2)
+            deployed.cluster.create_topic(
+                f"{deployed.name}.state", 2, {"cleanup.policy": "compact"})
+        right = deployed.folder / "right"
+        live_service.send(deployed, list(live_service.stream(3000, 12, 8)))
+        deployed.start_worker(fault=FAST_CLOCK.format(path=str(right)))
+        if whose == "others":
+            kafka_broker.wait_for(
+                lambda: "this host's clock is wrong" in deployed.logs(), 60, "a word of the clock")
+            assert deployed.workers[0].poll() is None
+            assert not any(live_service.positions(deployed).values())
+            right.touch()
+        live_service.wait_until_done(deployed, 60)
         assert deployed.stop() == [0]
         live_service.assert_same(deployed)
 
