@@ -31,7 +31,8 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         "test_live_faults::test_late_readings_are_put_in_order_and_too_late_ones_set_aside",)),
     8: ("the host's clock jumps", (
         "test_live_moments::"
-        "test_a_batch_that_takes_longer_than_the_group_waits_while_the_clock_jumps",)),
+        "test_a_batch_that_takes_longer_than_the_group_waits_while_the_clock_jumps",
+        "test_live_moments::test_a_clock_that_is_far_ahead_is_said_and_waited_for")),
     9: ("a gap", (
         "test_live_network::test_a_machine_that_falls_silent_is_told_while_the_others_go_on",)),
     10: ("a value that is stuck", (
