@@ -19,7 +19,7 @@ from typing import Any
 from kafka import TopicPartition
 
 from streams import kafka_state
-from streams.kafka_sink import ExpiredError, Message, Transactions
+from streams.kafka_sink import AbortedError, Message, Transactions
 from streams.lane import Lane
 from streams.totals import Totals
 
@@ -138,7 +138,7 @@ class Committer:
         self._under_way = None
         if ended.error is not None:
             self.failures += 1
-            if isinstance(ended.error, ExpiredError):
+            if isinstance(ended.error, AbortedError):
                 self.open()
             raise ended.error
         self.failures = 0

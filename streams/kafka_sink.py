@@ -57,16 +57,14 @@ class Message:
 
 
 class AbortedError(StreamsError):
-    """The transaction did not happen; the state ran ahead and must be rebuilt."""
+    """The transaction did not happen; the state ran ahead and must be rebuilt.
+
+    Its producer must not be used again: it may be fenced for being slow, or not have been able to
+    abort (the next one of its name ends what it left open), and kafka-python 3.0.12 offers the
+    offsets of an aborted transaction once more with the next, when they may be another worker's.
+    """
 
     retriable = True
-
-
-class ExpiredError(AbortedError):
-    """The transaction took longer than the broker lets it, or could not even be aborted.
-
-    Its producer is of no use any more; the next one of its name ends what it left open.
-    """
 
 
 class FencedError(StreamsError):
@@ -122,8 +120,8 @@ class Transactions:
         Raises
         ------
         AbortedError
-            Nothing was committed (or nothing is known): forget the state and restore it. Where it
-            is an ExpiredError, with another ``Transactions``.
+            Nothing was committed (or nothing is known): forget the state and restore it, and
+            go on with another ``Transactions``.
         FencedError
         """
         producer, started = self._producer, time.monotonic()
@@ -146,7 +144,7 @@ class Transactions:
         except _FENCED as error:
             took = time.monotonic() - started
             if took > self._timeout_seconds:  # a broker fences who is too slow, too
-                raise ExpiredError(
+                raise AbortedError(
                     f"a transaction took {took:.0f} s and was aborted by the broker, which allows "
                     f"{self._timeout_seconds:g} (kafka.transaction_seconds)") from error
             raise FencedError(
@@ -169,7 +167,7 @@ class Transactions:
         except (ProducerFencedError, InvalidProducerEpochError) as error:
             raise FencedError(f"{self.transactional_id} was fenced") from error
         except KafkaError as error:
-            raise ExpiredError(f"transaction given up: {why} ({error})") from error
+            raise AbortedError(f"transaction given up: {why} ({error})") from error
 
 
 def _is_of_time(error: BaseException) -> bool:
