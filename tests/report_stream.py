@@ -35,8 +35,8 @@ class Told:
                 found.append(Condition(asset, sensor, *state))
         return found
 
-    def expected(self, asset: int) -> tuple[Float64, Float64, Float64]:
-        centre = np.arange(float(len(self.registry.sensors[asset]))) * 10.0
+    def bands(self, tags: Int64, asset: Int64) -> tuple[Float64, Float64, Float64]:
+        centre = (self.registry.table[asset] == tags[:, None]).argmax(axis=1) * 10.0
         return centre - 3.0, centre, centre + 3.0
 
     def statement(self, asset: int) -> None:
