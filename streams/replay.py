@@ -18,7 +18,7 @@ from typing import TextIO
 import numpy as np
 
 from anomaly import memory_plan, vibration
-from anomaly.config import parse_budget
+from anomaly.config import MonitorConfig, parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
 from anomaly.monitor import Monitor
@@ -73,7 +73,7 @@ def replay(options: ReplayOptions, stdout: TextIO, stderr: TextIO) -> int:
         Before anything is written, except ``InputError`` for a file that turns out to be damaged
         further on: then the outputs hold what came before.
     """
-    settings, chosen = _rows(options, _settings(options))
+    settings, chosen = _choose(options, _settings(options))
     recordings = [open_recording(path, settings.input) for path in options.files]
     failures = _failures(options, settings, recordings)
     _check_outputs(options)
@@ -96,10 +96,10 @@ class _Session:
 
     def __init__(
         self, options: ReplayOptions, settings: Settings, recordings: Sequence[Recording],
-        failures: Sequence[Failure], chosen_row_seconds: float,
+        failures: Sequence[Failure], chosen: str,
     ) -> None:
         self.options = options
-        self.chosen_row_seconds = chosen_row_seconds
+        self.chosen = chosen
         self.recordings = recordings
         self.registry = Registry(tag_limit=memory_plan.plan(settings.monitor).tag_limit)
         self.monitor = Monitor(settings.monitor, self.registry)
@@ -143,7 +143,7 @@ class _Session:
             f"Read {self.source.rows:,} rows with {self.collector.readings:,} readings from "
             f"{_title(self.options.files)} in {self.seconds:.1f} s ({rate:,.0f} readings/s).",
             f"Understood as {'; '.join([*_description(self.recordings[0]), *self._notes()])}.",
-            *([_chosen(self.chosen_row_seconds)] if self.chosen_row_seconds else []),
+            *([self.chosen] if self.chosen else []),
             *self._read_from(),
             *summary.lines(),
         ]
@@ -281,31 +281,46 @@ def _settings(options: ReplayOptions) -> Settings:
     )
 
 
-def _rows(options: ReplayOptions, settings: Settings) -> tuple[Settings, float]:
-    """The settings with the rows to judge on, and their seconds where these were chosen here.
+def _choose(options: ReplayOptions, settings: Settings) -> tuple[Settings, str]:
+    """The settings with the rows to judge on and to learn from, and what was chosen here, in words.
 
     Whoever counts the warm-up in rows of the file means these rows; and a score may depend on what
     came before it, never on how long the recording goes on, which the choice does.
     """
-    seconds, chosen = options.row_seconds, 0.0
+    monitor = settings.monitor
+    seconds, rows = options.row_seconds, monitor.warm_up_rows
+    if options.warm_up_rows is None and options.scores is None:
+        given = monitor if seconds is None else _with_rows(monitor, seconds, rows)
+        found = pace.choice_for(dataclasses.replace(settings, monitor=given), options.files,
+                                seconds is None)
+        if found is not None:
+            monitor = _with_rows(monitor, found.row_seconds, found.warm_up_rows)
+            return dataclasses.replace(settings, monitor=monitor), _chosen(
+                found, seconds is None and found.row_seconds > 0, found.warm_up_rows > rows)
     if seconds is None:
-        if options.warm_up_rows is not None or options.scores is not None:
-            return settings, 0.0
-        seconds = chosen = pace.chosen_row_seconds(settings, options.files)
-        if not chosen:
-            return settings, 0.0
+        return settings, ""
+    return dataclasses.replace(settings, monitor=_with_rows(monitor, seconds, rows)), ""
+
+
+def _with_rows(monitor: MonitorConfig, seconds: float, warm_up_rows: int) -> MonitorConfig:
     try:
-        windows = dataclasses.replace(settings.monitor.windows, row_seconds=seconds)
+        windows = dataclasses.replace(monitor.windows, row_seconds=seconds)
     except ConfigError as error:
         raise UsageError(f"--row-seconds: {error}") from error
-    return dataclasses.replace(
-        settings, monitor=dataclasses.replace(settings.monitor, windows=windows)), chosen
+    return dataclasses.replace(monitor, windows=windows, warm_up_rows=warm_up_rows)
 
 
-def _chosen(seconds: float) -> str:
-    return (f"Judged on means of {seconds:g} s, because its rows follow too fast for the budget; "
-            "--row-seconds 0 takes every row as it is. The live service's setting is "
-            f"[windows] row_seconds = {seconds:g}.")
+def _chosen(choice: pace.Choice, rows: bool, warm_up: bool) -> str:
+    parts = []
+    if rows:
+        parts.append(
+            f"judged on means of {choice.row_seconds:g} s, because rows follow too fast for the "
+            "budget (--row-seconds 0 takes every row as it is; the live service's setting is "
+            f"[windows] row_seconds = {choice.row_seconds:g})")
+    if warm_up:
+        parts.append(f"a machine is learned from its first {choice.warm_up_rows:,} rows, "
+                     f"{pace.LEARNED_SHARE:.0%} of so long a recording (warm_up_rows)")
+    return f"{'; '.join(parts).capitalize()}."
 
 
 def _failures(

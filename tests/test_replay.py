@@ -20,7 +20,7 @@ import pytest
 
 from streams import codec, csvfile, recordings
 from streams.errors import InputError, UsageError
-from streams.pace import chosen_row_seconds
+from streams.pace import Choice, choice_for
 from streams.replay import ReplayOptions, replay
 from streams.settings import load
 
@@ -333,31 +333,34 @@ def fast(path: Path, rows: int, step: float, machines: int = 2) -> Path:
 
 
 @pytest.mark.parametrize("rows, step, chosen", [
-    (32_000, 1.0, 15.0),  # 9 h of seconds: 2,000 rows of 15 s
-    (3_000, 1.0, 0.0),  # too short for means
-    (3_000, 60.0, 0.0),  # slow enough for the budget
-    (30_000, 0.1, 0.0),
+    (32_000, 1.0, Choice(15.0, 500)),  # 9 h of seconds: 2,000 rows of 15 s
+    (3_000, 1.0, None),  # too short for means
+    (3_000, 60.0, None),  # slow enough for the budget, 15 % are fewer than 500
+    (10_040, 60.0, Choice(0.0, 1_500)),
+    (30_040, 0.1, Choice(0.0, 4_500)),
 ])
-def test_long_recordings_of_fast_rows_are_judged_on_means(
-    tmp_path: Path, rows: int, step: float, chosen: float
+def test_long_recordings_are_judged_on_means_and_learned_from_for_longer(
+    tmp_path: Path, rows: int, step: float, chosen: Choice | None
 ) -> None:
     path = fast(tmp_path / "x.csv", rows, step)
-    assert chosen_row_seconds(load(None, {}, {}), [path]) == chosen
-    assert chosen_row_seconds(load(None, {"budget": "20/hour"}, {}), [path]) == 0.0
-    assert chosen_row_seconds(load(None, {"windows.row_seconds": 3.0}, {}), [path]) == 0.0
+    assert choice_for(load(None, {}, {}), [path]) == chosen
+    learned = load(None, {"warm_up_rows": 501, "windows.row_seconds": 2.0}, {})
+    assert choice_for(learned, [path]) is None
+    often = choice_for(load(None, {"budget": "20/hour"}, {}), [path])
+    assert often is None or often.row_seconds == 0.0
 
 
 def test_machines_one_after_the_other_do_not_make_a_recording_longer(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("ts,asset,a\n" + "".join(
         f"{1_700_000_000 + i},m{m},{i % 7}\n" for m in range(50) for i in range(6_000)))
-    assert chosen_row_seconds(load(None, {}, {}), [path]) == 2.0
+    assert choice_for(load(None, {}, {}), [path]) == Choice(2.0, 500)
 
 
 def test_an_unreadable_file_is_left_to_the_replay(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("")
-    assert chosen_row_seconds(load(None, {}, {}), [path]) == 0.0
+    assert choice_for(load(None, {}, {}), [path]) is None
 
 
 def test_the_choice_is_said_and_can_be_taken_back(tmp_path: Path) -> None:
