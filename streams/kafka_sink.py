@@ -96,7 +96,7 @@ class Transactions:
         self.commits = 0
         self._timeout_seconds = timeout_seconds
         self._producer = KafkaProducer(
-            transactional_id=transactional_id, acks="all", linger_ms=0, batch_size=262_144,
+            transactional_id=transactional_id, acks="all", linger_ms=0, batch_size=1_000_000,
             compression_type=None, retry_backoff_ms=5, max_request_size=1 << 20,
             transaction_timeout_ms=round(timeout_seconds * 1000),
             delivery_timeout_ms=120_000, metadata_max_age_ms=15_000, **options,

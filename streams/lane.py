@@ -8,6 +8,7 @@ often the work was begun anew.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -112,6 +113,8 @@ class Lane:
     push: AlertmanagerPush | None = None
     shows_late: bool = False
     """Whether :meth:`show` is called by someone else and not after every batch."""
+    shown_at: float = -math.inf
+    """When that was last, by the worker's clock."""
     unshown: Unshown = field(default_factory=Unshown)
     decode_seconds: float = 0.0
     """Of the records that are being taken, so far."""

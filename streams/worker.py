@@ -50,10 +50,12 @@ from streams.wire import DamagedBatchError
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
 #: An alert waits no longer than so for the other partitions of the same poll.
-ALERT_SECONDS = 0.05
+ALERT_SECONDS = 0.01
 #: Batches follow one another no faster than this: what comes in between is taken together, which
 #: costs a fraction of taking it apart, and leaves the processor to the broker.
 PACE_SECONDS = 0.02
+#: A state waits no longer than so for a moment at which no alert waits.
+GIVE_WAY_SECONDS = 1.0
 #: Metrics, page and probes are told no more often than this.
 SHOW_SECONDS = 0.25
 #: A worker outside its group for so long gets a new consumer: longer than any rebalance takes.
@@ -192,7 +194,7 @@ class Worker:
         self._brake()
         if self.telemetry is not None and polled:
             self.telemetry.spent("batch", time.perf_counter() - started)
-        self._tell()
+        self._tell(bool(polled))
         if not self._stay_member():
             self.status.move("joining", ready=False)
             return
@@ -227,9 +229,15 @@ class Worker:
             time.sleep(wait)
         self._polled_at = time.perf_counter()
 
-    def _tell(self) -> None:
+    def _tell(self, busy: bool) -> None:
         """Have metrics, page and probes know where we are; the alerts are out by now."""
         now = self.clock.seconds()
+        # Of a few partitions a turn: telling of all of them at once makes one turn in ten long.
+        share = math.ceil(len(self.lanes) * PACE_SECONDS / SHOW_SECONDS) if busy else None
+        waiting = [lane for lane in self.lanes.values() if now - lane.shown_at >= SHOW_SECONDS]
+        for lane in sorted(waiting, key=lambda lane: lane.shown_at)[:share]:
+            lane.shown_at = now
+            lane.show()
         held = tuple(sorted(self.lanes))
         if held == self.status.partitions and now - self._shown_at < SHOW_SECONDS:
             return
@@ -237,8 +245,6 @@ class Worker:
         self.status.partitions = held
         self.status.detail = {"since_start": asdict(self.totals)}
         if self.telemetry is not None:
-            for lane in self.lanes.values():
-                lane.show()
             self.telemetry.take_worker(self)
 
     def _take(self, partition: int, records: Sequence[Any]) -> None:
@@ -358,7 +364,8 @@ class Worker:
         kafka = self.settings.kafka
         if lane.checkpoint_now or not lane.since_checkpoint:
             return lane.checkpoint_now
-        return (everything or now - lane.checkpointed_at >= kafka.checkpoint_seconds
+        patience = GIVE_WAY_SECONDS if self._has_news else 0.0
+        return (everything or now - lane.checkpointed_at >= kafka.checkpoint_seconds + patience
                 or lane.since_checkpoint >= kafka.checkpoint_messages)
 
     # -- partitions -------------------------------------------------------------------------------
