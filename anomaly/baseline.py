@@ -1,6 +1,6 @@
 """The part of the composition that runs once a warm-up: an asset's references are frozen.
 
-    kept rows ─► regimes ─► reference ─► detectors' fit ─► calibration
+    kept rows ─► regimes ─► reference ─► leeway ─► detectors' fit ─► calibration
 
 ``monitor.py`` calls it when an asset's warm-up is over. No algorithm here.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly import calibration, maxima, reference, regimes, room
+from anomaly import calibration, leeway, maxima, reference, regimes, room
 from anomaly.batches import Int64
 from anomaly.detectors import Detector, State, run_again, run_fit
 from anomaly.registry import Registry
@@ -39,8 +39,13 @@ class Baseline:
     role: Int64
     watchers: Watchers
 
-    def freeze(self, state: Mapping[str, State], registry: Registry, a: int) -> None:
-        """The asset's warm-up is over: freeze every reference and fit the calibration."""
+    def freeze(
+        self, state: Mapping[str, State], registry: Registry, a: int, starts_and_stops: bool
+    ) -> None:
+        """The asset's warm-up is over: freeze every reference and fit the calibration.
+
+        ``starts_and_stops``: a state tag tells when the asset works.
+        """
         kept = state["reference"]
         asset = kept["asset"]
         w = int(min(asset["rows"][a], asset["warm_up"][a]))
@@ -55,7 +60,11 @@ class Baseline:
             reference.freeze_tag(kept["tag"], t, values[values == values])
         if mapped is not None:  # what tells the mode does move, though its x' does not
             kept["tag"]["constant"][regimes.settings(state["regimes"], tags)] = 0
-        asset["interval_s"][a] = reference.usual_interval_seconds(kept["asset_time"][a, :w])
+        times_ns = kept["asset_time"][a, :w]
+        asset["interval_s"][a] = reference.usual_interval_seconds(times_ns)
+        rows = leeway.fit(
+            state["leeway"], a, tags, rows, times_ns, float(asset["interval_s"][a]),
+            kept["tag"], starts_and_stops)
         for j, (bound, config) in enumerate(zip(self.detectors, self.configs, strict=True)):
             if bound.fit is not None:
                 column = np.full(w, np.nan)

@@ -4,7 +4,7 @@ One partition of the stream has one ``Monitor``; live, replay, tests and any oth
 same ``process`` and get the same bytes, however the stream was cut into batches. Read this file
 first to see what happens to a reading:
 
-    quality ─► windows ─► regimes ─► reference ─► detectors ─► calibration ─► alerts ─► Outcome
+    quality ─► windows ─► regimes ─► reference ─► leeway ─► detectors ─► calibration ─► alerts
 
 The first two are composed in ``intake.py``, with a buffer between where readings may come late.
 
@@ -27,6 +27,7 @@ from anomaly import (
     calibration,
     echo,
     intake,
+    leeway,
     memory_plan,
     observations,
     outlook,
@@ -153,7 +154,7 @@ class Monitor:
             if not asset["ready"][a]:
                 asset["warm_up"][a] = asset["muted"][a]
                 if rows[a] >= least:
-                    self._baseline.freeze(self._state, self.registry, a)
+                    self._freeze(a)
 
     def rebaseline(self, asset: int) -> None:
         """Start the asset's warm-up anew (after maintenance): what was usual may have changed."""
@@ -167,6 +168,10 @@ class Monitor:
         production.restart(self._state, asset)
         for column in range(len(self.registry.sensors[asset])):
             self.quieten(asset, column, 0.0)
+
+    def _freeze(self, asset: int) -> None:
+        self._baseline.freeze(self._state, self.registry, asset, self.shop.starts_and_stops(
+            self.registry.table[asset, : len(self.registry.sensors[asset])]))
 
     def quieten(self, asset: int, column: int, decades: float) -> float:
         """Rows that the sensor leads must from now on be so many decades rarer (feedback).
@@ -204,14 +209,16 @@ class Monitor:
 
     def bands(self, tags: Int64, asset: Int64) -> tuple[Float64, Float64, Float64]:
         """The same of any tags, whose assets are ``asset int64[d]``."""
-        return regimes.bands(self._state["regimes"], self._state["reference"], tags, asset)
+        return regimes.bands(self._state["regimes"], self._state["reference"], tags, asset,
+                             leeway.given(self._state["leeway"], tags))
 
     def latest(self, asset: int) -> Float64:
         """What each sensor said of late, float64[d], smoothed over a few rows; NaN = nothing."""
         tags, owner = self._tags_of(asset)
         tag = self._state["alerts"]["tag"][tags]
+        latest = np.where(tag["seen"] == 1, tag["recent"], np.nan)
         return regimes.real(self._state["regimes"], tags, owner,
-                            np.where(tag["seen"] == 1, tag["recent"], np.nan))
+                            latest + leeway.given(self._state["leeway"], tags))
 
     def _tags_of(self, asset: int) -> tuple[Int64, Int64]:
         tags = self.registry.table[asset, : len(self.registry.sensors[asset])]
@@ -239,7 +246,8 @@ class Monitor:
             "quality": quality.VERSION, "windows": windows.VERSION,
             "reference": reference.VERSION, "calibration": calibration.VERSION,
             "alerts": alerts.VERSION, "outlook": outlook.VERSION, **watchers.VERSIONS,
-            "regimes": regimes.VERSION, "echo": echo.VERSION, **production.VERSIONS,
+            "regimes": regimes.VERSION, "leeway": leeway.VERSION, "echo": echo.VERSION,
+            **production.VERSIONS,
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
@@ -360,8 +368,10 @@ class Monitor:
             number, slot, place, rest = number[stay], slot[stay], place[stay], place[left]
         else:
             rest = place[:0]
+        x, given = leeway.run(self._state["leeway"], self.registry.table, rows.asset, x,
+                              np.isnan(judged.machine_share[place]))
         made += self._judge_ready(
-            dataclasses.replace(rows, x=x), number, slot, judged, place)
+            dataclasses.replace(rows, x=x), number, slot, given, judged, place)
         for a in again.tolist():
             regimes.give_up(self._state["regimes"], a)
             self.rebaseline(a)
@@ -384,15 +394,15 @@ class Monitor:
         full = number + 1 >= state["asset"]["warm_up"][rows.asset]
         for a in rows.asset[full].tolist():
             if not state["asset"]["ready"][a]:
-                self._baseline.freeze(self._state, self.registry, a)
-        moved = self._walk(rows, number, unknown, unknown, unknown, unknown,
-                           np.full(len(rows), -1, np.int64), np.zeros_like(rows.x))
-        return announce.machine_alerts(
-            self._voice, state["tag"], rows, place, moved, unknown,
-            self._units(rows, np.full(len(rows), -1)))
+                self._freeze(a)
+        nobody, nothing = np.full(len(rows), -1, np.int64), np.zeros_like(rows.x)
+        moved = self._walk(rows, number, unknown, unknown, unknown, unknown, nobody, nothing)
+        return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, unknown,
+                                       self._units(rows, nobody, nothing))
 
     def _judge_ready(
-        self, rows: RowBatch, number: Int64, slot: Int64, judged: _Judged, place: Int64,
+        self, rows: RowBatch, number: Int64, slot: Int64, given: Float64, judged: _Judged,
+        place: Int64,
     ) -> list[tuple[int, Alert]]:
         m, k = len(rows), len(self._detectors)
         state = self._state["reference"]
@@ -422,11 +432,11 @@ class Monitor:
         moved = self._walk(rows, number, period_s * share, beside_s * share, level, fast,
                            lead, total)
         judged.alert[place] = moved.alert
-        return announce.machine_alerts(
-            self._voice, state["tag"], rows, place, moved, told_s, self._units(rows, slot))
+        return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, told_s,
+                                       self._units(rows, slot, given))
 
-    def _units(self, rows: RowBatch, slot: Int64) -> announce.Units:
-        return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot)
+    def _units(self, rows: RowBatch, slot: Int64, given: Float64) -> announce.Units:
+        return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot, given)
 
     def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
         """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""

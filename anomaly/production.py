@@ -203,6 +203,10 @@ class Stage:
         """Whether any asset's cycles or states are read from a signal."""
         return self.roles is not None and self.roles.guesses
 
+    def starts_and_stops(self, tags: Int64) -> bool:
+        """Whether one of these tags, an asset's, tells when it works."""
+        return self.roles is not None and bool((self.roles.tag[tags] == ROLE["state"]).any())
+
     def sayings(self, state: Mapping[str, State]) -> dict[int, str]:
         """What is read from a sensor's signal, in words, by tag; empty where nothing is."""
         return {} if self.roles is None or not self.roles.guesses else sayings(state, self.roles)

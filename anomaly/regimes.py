@@ -181,24 +181,31 @@ def real(
 
 def bands(
     state: dict[str, np.ndarray[Any, Any]], reference: dict[str, np.ndarray[Any, Any]],
-    tags: Int64, asset: Int64,
+    tags: Int64, asset: Int64, given: Float64,
 ) -> tuple[Float64, Float64, Float64]:
-    """Low, centre and high of what is expected, in the present mode; NaN before it stands."""
+    """Low, centre and high of what is expected, in the present mode; NaN before it stands.
+
+    ``given float64[d]``: what is put down to the hall (``leeway``).
+    """
     tag = reference["tag"][tags]
     low, centre, high = (
-        real(state, tags, asset, np.where(tag["ready"] == 1, tag[name], np.nan))
+        real(state, tags, asset, np.where(tag["ready"] == 1, tag[name], np.nan) + given)
         for name in ("low", "centre", "high"))
     return low, centre, high
 
 
 def back(
-    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, slot: Int64
+    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, slot: Int64,
+    given: Float64,
 ) -> Callable[[int], tuple[Float64, Float64]]:
-    """Row of a batch -> what :func:`units` says of it."""
+    """Row of a batch -> what :func:`units` says of it, ``given float64[m, d]`` included."""
     def at(row: int) -> tuple[Float64, Float64]:
         tags = table[asset[row]]
         tags = tags[tags >= 0]
-        return units(state, tags, np.full(tags.size, slot[row]))
+        gain, offset = units(state, tags, np.full(tags.size, slot[row]))
+        own = given[row, : tags.size]
+        offset[: own.size] += gain[: own.size] * own
+        return gain, offset
 
     return at
 

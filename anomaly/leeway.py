@@ -1,0 +1,158 @@
+"""Leeway: what the hall moves, in a machine whose warm-up has not seen a whole day.
+
+One stage between the regimes and the detectors, and only for machines whose state tag tells when
+they work. Such a machine starts, stops and changes products, and the hall warms and cools around
+it: its temperatures are never at rest. After a warm-up of five hours every first night, warm
+afternoon and hotter product is new, and each raised alerts (eight times the promise). How far a
+slow motion goes in a day is told by how far it went in the warm-up: what wanders goes √n times as
+far in n times the time. So a sensor that moves slowly, and no farther than that, is followed at the
+pace of a motor's frame, and what remains is judged: a jump is told at once, what goes on beyond the
+bound is told as before. A jump within the bound is over when it has been followed, after hours.
+Sensors that scatter more than they wander have no leeway, nor has any machine whose warm-up took a
+day; for them no bit changes.
+
+State: of the future. ``given`` is how much of a sensor's value is put down to the hall just now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anomaly.batches import Bool, Float64, Int64
+from anomaly.kernel import kernel
+
+VERSION = 1
+
+#: The rhythm of a hall, and at most so many times a warm-up's own length beyond it: a wander that
+#: was seen for half an hour says nothing of a night.
+DAY_SECONDS, UNSEEN_MOST = 86_400.0, 4.0
+#: Deviations of the slow motion that bound it: three, as for a control chart.
+BOUND = 3.0
+#: Parts of a warm-up whose means show its slow motion, and fewest rows of a part.
+PARTS, PART_ROWS = 16, 8
+#: A sensor moves slowly where the means vary with at least this share of what varies around them:
+#: a motor's heat does, vibration and air do not.
+SLOW_SHARE = 0.5
+#: A slow motion is followed with this time constant: a motor's frame takes 40 minutes …
+PACE_SECONDS = 2400.0
+#: … at most by so many usual deviations in that time, so that one wild value is nothing, and faster
+#: while the machine starts up and nothing is told.
+FASTEST, SETTLING = 3.0, 6.0
+#: Part of what is given in the warm-up that is taken off its rows before the references are fitted.
+#: All of it: twice the alerts on a healthy line; nothing: jumps within the bound are not told.
+TAKEN_OFF = 0.5
+
+ASSET = np.dtype([("pace", np.float64)])  # weight of a row in what is followed; 0 = no leeway
+TAG = np.dtype([
+    ("bound", np.float64),  # 0 = none
+    ("fastest", np.float64),
+    ("centre", np.float64),
+    ("given", np.float64),
+])
+
+
+def allocate(assets: int, tags: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Fresh state: no leeway."""
+    return {"asset": np.zeros(assets, ASSET), "tag": np.zeros(tags, TAG)}
+
+
+def fit(
+    state: dict[str, np.ndarray[Any, Any]], a: int, tags: Int64, rows: Float64, times_ns: Int64,
+    interval_seconds: float, reference: Any, starts_and_stops: bool,
+) -> Float64:
+    """An asset's warm-up ``rows float64[w, d]`` is over, its tags' ``reference`` frozen.
+
+    Returns the rows for what is fitted on them; ``rows`` itself where there is no leeway.
+    """
+    if a >= state["asset"].size:
+        return rows
+    state["tag"][tags] = np.zeros(tags.size, TAG)
+    state["asset"]["pace"][a] = 0.0
+    seconds = (int(times_ns[-1]) - int(times_ns[0])) / 1e9 if times_ns.size else 0.0
+    unseen = min(DAY_SECONDS / max(seconds, 1e-9) - 1.0, UNSEEN_MOST)
+    if not starts_and_stops or unseen <= 0.0:
+        return rows
+    for c, t in enumerate(tags.tolist()):
+        own, known = state["tag"][t], reference[t]
+        if known["ready"] == 1:
+            variance = slow_variance(np.ascontiguousarray(rows[:, c]))
+            own["bound"] = BOUND * np.sqrt(unseen * variance)
+            own["fastest"], own["centre"] = FASTEST * known["spread"], known["centre"]
+    if not (state["tag"]["bound"][tags] > 0.0).any():
+        return rows
+    state["asset"]["pace"][a] = min(interval_seconds / PACE_SECONDS, 1.0 / SETTLING)
+    table = np.full((a + 1, tags.size), -1, np.int64)
+    table[a] = tags
+    _, off = run(state, table, np.full(len(rows), a), rows, np.zeros(len(rows), np.bool_))
+    return rows - TAKEN_OFF * off
+
+
+def given(state: dict[str, np.ndarray[Any, Any]], tags: Int64) -> Float64:
+    """What of each tag's value is put down to the hall now, float64[d]."""
+    found: Float64 = state["tag"]["given"][tags] if state["tag"].size else np.zeros(tags.size)
+    return found
+
+
+def run(
+    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, x: Float64, settles: Bool
+) -> tuple[Float64, Float64]:
+    """What remains of the rows' values and what is put down to the hall, float64[m, d] each.
+
+    The first is ``x`` itself where no asset has leeway.
+    """
+    off = np.zeros_like(x)
+    if not state["asset"].size or not (state["asset"]["pace"][asset] > 0.0).any():
+        return x, off
+    follow(state["asset"], state["tag"], table, asset, x, settles, off)
+    return x - off, off
+
+
+@kernel
+def follow(
+    asset_state: Any, tag_state: Any, table: Int64, asset: Int64, x: Float64, settles: Bool,
+    off: Float64,
+) -> None:
+    """Let the leeway follow the rows in order; ``off float64[m, d]``: given as each is judged.
+
+    ``settles bool[m]``: the asset starts up.
+    """
+    for i in range(asset.size):
+        pace = asset_state[asset[i]]["pace"]
+        if pace == 0.0:
+            continue
+        for c in range(x.shape[1]):
+            t = table[asset[i], c] if c < table.shape[1] else -1
+            if t < 0:
+                break
+            own = tag_state[t]
+            if own["bound"] == 0.0:
+                continue
+            off[i, c] = own["given"]
+            if np.isnan(x[i, c]):
+                continue
+            rest = x[i, c] - own["centre"] - own["given"]
+            rest = min(max(rest, -own["fastest"]), own["fastest"])
+            weight = SETTLING * pace if settles[i] else pace
+            own["given"] = min(max(own["given"] + weight * rest, -own["bound"]), own["bound"])
+
+
+@kernel
+def slow_variance(column: Float64) -> float:
+    """Variance of the slow part of ``column float64[w]``, NaN = missing; 0 = it moves no slowly.
+
+    That of the means of its parts, beyond what the scatter within them gives.
+    """
+    values = column[np.isfinite(column)]
+    size = values.size // PARTS
+    if size < PART_ROWS:
+        return 0.0
+    mean = np.empty(PARTS)
+    within = 0.0
+    for k in range(PARTS):
+        part = values[k * size : (k + 1) * size]
+        mean[k] = part.mean()
+        within += part.var() / PARTS
+    slow = mean.var() - within / size
+    return float(slow) if slow > SLOW_SHARE * within else 0.0
