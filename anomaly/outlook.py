@@ -1,11 +1,13 @@
 """Outlook: what a slow trend leads to, added to the alert that speaks of it.
 
 Every sensor's course is kept (``timeleft``). When an alert of the machine fires, and again after
-8, 16, 32 … rows while it stands, the sensor that leads it is forecast to its limit, and the range
-is held against the next planned stop. What is new is told as the same alert once more: the first
-forecast, and one that differs from it twofold. The limit is the one that the settings give, else
-:data:`FAR` of the sensor's usual deviations from its usual level. Nothing is forecast to a limit
-that is no longer ahead, and nothing where there is no trend.
+8, 16, 32 … rows while it stands, the sensor that leads it is forecast to its limit, and those
+others whose course has left its expected band by then: what led an alert may have jumped, or come
+back, while another one goes on. The first to arrive is told, and its range is held against the
+next planned stop. What is new is told as the same alert once more: the first forecast, and one
+that differs from it twofold. The limit is the one that the settings give, else :data:`FAR` of the
+sensor's usual deviations from its usual level. Nothing is forecast to a limit that is no longer
+ahead, and nothing where there is no trend.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ VERSION = 1
 #: goes there, and a sensor that has arrived there is no longer a matter of forecasts.
 FAR = 20.0
 
+
+#: Sensors beside the leading one that are forecast, those farthest from their reference: the
+#: alert waits for it.
+OTHERS = 3
 
 _FIRST_ROWS = 8  # after the alert fired; then twice as many
 _NEWS = 2.0  # a forecast that differs by this factor from what was told is news
@@ -132,18 +138,18 @@ def _opened(room: _Room, case: Any, a: int, alert: Alert) -> Alert:
     case["column"] = room.voice.registry.sensors[a].index(lead.sensor)
     case["next"], case["ends_ns"] = _FIRST_ROWS, 0
     case["period_s"], case["share"] = alert.return_period_seconds, lead.share
-    found = _forecast(room, a, lead.sensor)
-    return alert if found is None else _told(room, case, a, alert, lead.sensor, *found)
+    found = _first_to_arrive(room, a, int(case["column"]))
+    return alert if found is None else _told(room, case, a, alert, *found)
 
 
 def _again(room: _Room, case: Any, a: int, now_ns: int) -> Alert | None:
     """The standing alert once more, if there is news of its forecast."""
     sensor = room.voice.registry.sensors[a][int(case["column"])]
-    found = _forecast(room, a, sensor)
+    found = _first_to_arrive(room, a, int(case["column"]))
     if found is None:
         return None
     before = (int(case["ends_ns"]) - now_ns) / 1e9
-    if case["ends_ns"] != 0 and before > 0.0 and 1.0 / _NEWS < found[0].p50 / before < _NEWS:
+    if case["ends_ns"] != 0 and before > 0.0 and 1.0 / _NEWS < found[1].p50 / before < _NEWS:
         return None
     tag = int(room.table[a, int(case["column"])])
     moded = room.state["regimes"]["asset"]["modes"][a] > 0
@@ -154,7 +160,39 @@ def _again(room: _Room, case: Any, a: int, now_ns: int) -> Alert | None:
     alert = machine_alert(
         room.voice, a, room.voice.kinds[int(case["kind"])], int(case["onset_ns"]), now_ns,
         float(case["period_s"]), (lead,))
-    return _told(room, case, a, alert, sensor, *found)
+    return _told(room, case, a, alert, *found)
+
+
+def _first_to_arrive(
+    room: _Room, a: int, lead: int
+) -> tuple[str, timeleft.TimeLeft, float] | None:
+    """Of the column that leads and those that are out of their band: sensor, time left, limit."""
+    sensors = room.voice.registry.sensors[a]
+    best: tuple[str, timeleft.TimeLeft, float] | None = None
+    for column in (lead, *_outside(room, a, lead)):
+        found = _forecast(room, a, sensors[column])
+        if found is not None and (best is None or found[0].p50 < best[1].p50):
+            best = sensors[column], *found
+    return best
+
+
+def _outside(room: _Room, a: int, lead: int) -> list[int]:
+    """Other columns whose course is out of its expected band now, the farthest first."""
+    if room.state["regimes"]["asset"]["modes"][a] > 0:
+        return []  # several operating modes have no band in common
+    history, points = room.state["outlook"]["tag_history"], room.state["outlook"]["tag_points"]
+    tags = room.table[a, : len(room.voice.registry.sensors[a])]
+    columns = np.flatnonzero(tags < len(history))
+    columns = columns[columns != lead]
+    columns = columns[history["blocks"][tags[columns]] >= timeleft.FEWEST_POINTS]
+    known = room.state["reference"]["tag"][tags[columns]]
+    if not columns.size:
+        return []
+    ends = history["blocks"][tags[columns, None]] - np.arange(1, 4)
+    now = np.median(points[tags[columns, None], ends], axis=1)
+    out = (known["ready"] == 1) & ((now < known["low"]) | (now > known["high"]))
+    columns, away = columns[out], (np.abs(now - known["centre"]) / known["spread"])[out]
+    return [int(c) for c in columns[np.argsort(-away, kind="stable")][:OTHERS]]
 
 
 def _forecast(room: _Room, a: int, sensor: str) -> tuple[timeleft.TimeLeft, float] | None:
@@ -186,6 +224,7 @@ def _told(
     room: _Room, case: Any, a: int, alert: Alert, sensor: str, left: timeleft.TimeLeft,
     limit: float,
 ) -> Alert:
+    """The alert with the time that ``sensor`` leaves."""
     case["ends_ns"] = alert.time_ns + int(min(left.p50, 1e9) * 1e9)
     stop = room.shop.plan.seconds_to_stop(a, alert.time_ns)
     lasts = left.lasts(stop) if stop == stop else ""

@@ -57,6 +57,23 @@ def test_the_time_to_the_limit_is_told_and_held_against_the_next_stop() -> None:
     assert "the next planned stop is in" in found[-1].sentence
 
 
+def test_another_sensor_that_goes_on_is_followed_where_the_leading_one_has_no_trend() -> None:
+    registry = Registry()
+    readings = recording(registry)
+    value = readings.value.copy()
+    value[1 + 2 * 900 :: 2] += 40.0  # the pressure jumps once, and leads; the bearing goes on
+    value[: 2 * 900 : 2] = np.random.default_rng(2).normal(45.0, 1.0, 900)
+    value[2 * 900 :: 2] += 0.03 * np.minimum(400.0, np.arange(ROWS - 900)) - 0.03 * 500
+    readings = dataclasses.replace(readings, value=value)
+    limits = {"bearing_celsius": {"limit_high": 90.0}, "pressure_bar": {"limit_high": 60.0}}
+    found = Monitor(config(sensor=limits), registry).process(readings).alerts
+    leads = {a.contributions[0].sensor for a in found if a.state == "firing"}
+    assert "pressure_bar" in leads
+    told = [a for a in fired(found) if a.contributions[0].sensor == "pressure_bar"]
+    assert told
+    assert all("until bearing_celsius reaches 90" in a.sentence for a in told)
+
+
 def test_without_a_limit_the_forecast_goes_as_far_as_no_healthy_course_does() -> None:
     registry = Registry()
     found = fired(Monitor(config(), registry).process(recording(registry)).alerts)
