@@ -83,6 +83,8 @@ SHOP = np.dtype([
     ("rested", np.int64),  # 1 = did not produce at the latest observation,
     ("rest_ns", np.int64),  # from then on
     ("settled_ns", np.int64),  # when it is over its latest start-up
+    ("told", np.int64),  # 1 once a state was said
+    ("part_ns", np.int64),  # of the latest part, 0 = none yet
 ])
 
 
@@ -295,10 +297,13 @@ def _tell_rest(shop: Record, a: int, t: int, i: int, out: Records, m: int) -> in
 
 @kernel
 def working(
-    asset_shop: Records, asset: Int64, time_ns: Int64, state: Int8, works: Int8
+    asset_shop: Records, counted: Bool, asset: Int64, time_ns: Int64, state: Int8, made: Float64,
+    works: Int8
 ) -> None:
     """Where the asset does not produce (RESTS), starts up (SETTLES) or simply works (WORKS).
 
+    A state tag tells it, or, where there is none, the parts of an asset that counts them
+    (``counted bool[A]``): one that has made none for so long as makes a stop rests.
     What a meter says is the mean since the row before, so the first row of a run is still rest.
     After a rest that was no short stop the machine starts up, cold: it is given three times as long
     to settle as it rested, up to two hours. What cooled by half in a break is then within a
@@ -308,7 +313,13 @@ def working(
         shop, t = asset_shop[asset[i]], time_ns[i]
         before = shop["rested"]
         if state[i] >= 0:
+            shop["told"] = 1
             shop["rested"] = 0 if state[i] in (states.PRODUCING, states.UNKNOWN) else 1
+        elif shop["told"] == 0 and counted[asset[i]]:
+            if made[i] > 0.0:
+                shop["part_ns"], shop["rested"] = t, 0
+            elif shop["part_ns"] != 0 and t - shop["part_ns"] >= _REST_NS:
+                shop["rested"] = 1
         if shop["rested"] == 1 and before == 0:
             shop["rest_ns"] = t
         elif before == 1 and shop["rested"] == 0:

@@ -52,7 +52,7 @@ __all__ = [
 
 #: Of each component that the stage keeps.
 VERSIONS = {
-    "production": 3, "shapes": shapes.VERSION, "levels": levels.VERSION,
+    "production": 4, "shapes": shapes.VERSION, "levels": levels.VERSION,
     "ledger": ledger.VERSION, "accounts": accounts.VERSION,
     "inefficiency": inefficiency.VERSION, "bottleneck": bottleneck.VERSION,
 }
@@ -421,8 +421,7 @@ def _settle(
             np.zeros(0, inefficiency.FINDING), judged_at, worked, asset, closed_at, works)
     said = np.ascontiguousarray(x[:, ROLE["state"]])
     canonical = states.canonical(state_table(config), said)
-    # Only a tag's word keeps a row from being judged: a guess would hide a fault that looks so.
-    observations.working(own["asset_shop"], asset, time_ns, canonical, works)
+    told = canonical.copy()
     if roles.guesses:
         canonical = _guess(state, roles, asset, time_ns, x, canonical)
     product, parts, energy = np.empty(n, np.int64), np.empty(n), np.empty(n)
@@ -435,6 +434,9 @@ def _settle(
                              parts, rejects, canonical)
     observed = ledger.Observations(asset, time_ns, canonical, product, parts, rejects, energy)
     settled = ledger.run(config.ledger, state["ledger"], plan.planned, observed)
+    # Only a tag's word keeps a row from being judged: a guess would hide a fault that looks so.
+    observations.working(own["asset_shop"], roles.shape < 0, asset, time_ns, told, settled.parts,
+                         works)
     accounts.begin_orders(
         state["accounts"]["asset_order"], state["accounts"]["asset_number"], asset, time_ns,
         np.ascontiguousarray(x[:, ROLE["order"]]))

@@ -430,3 +430,28 @@ def test_each_asset_has_its_own_shifts() -> None:
         assert [start for start, _, _ in told.shifts] == expected
         assert sum(int(account.booked_ns.sum()) for _, _, account in told.shifts) == int(
             told.total.booked_ns.sum())
+
+
+def test_where_no_state_is_told_a_machine_that_makes_no_parts_rests() -> None:
+    """Rows in which nothing is made are neither learned from nor judged: idle is another machine."""
+    rng = np.random.default_rng(5)
+    count = 1500
+    made = np.where(np.arange(count) // 30 % 2 == 0, 5.0, 0.0)  # idle every other two hours
+    power = np.where(made > 0.0, 2.0 + 0.1 * rng.normal(size=count), 0.0)
+    config = parse({"budget": "1/week", "warm_up_rows": 200, "detectors": ["level"],
+                    "losses": {"parts_per_row_sensor": "items"}})
+    for parts, told in ((made, True), (np.full(count, np.nan), False)):
+        registry = Registry()
+        columns = registry.columns(registry.asset("press"), ("items", "power", "oil_celsius"))
+        x = np.column_stack([parts, power, 40.0 + rng.normal(size=count)])
+        monitor = Monitor(config, registry)
+        outcome = monitor.process(reading_batch(
+            np.zeros(x.size), np.tile(columns, count),
+            np.repeat(START + np.arange(count) * 360 * SECOND, 3), x.ravel(),
+            np.tile([False, False, True], count)))
+        judged = ~np.isnan(outcome.scores.score[700:])
+        assert judged[made[700:] == 0.0].any() != told
+        assert judged[made[700:] > 0.0].sum() > 150
+        low, centre, high = monitor.expected(0)
+        assert (1.5 < low[1] < high[1] < 2.5) == told
+        assert abs(centre[1] - 2.0) < 0.1 or not told
