@@ -21,7 +21,8 @@ _CLIP = 3.0  # deviations that one cycle may count
 _PRIOR = 15.0  # excursions that the theory counts as
 _STEADY = 1.5  # deviations at most that are looked for: of a steady machine a smaller rise too
 _LOW = 1.0  # nats from which an excursion counts; below, the tail is not yet one
-_WANDER = 2.0  # long-run over short-run deviation from which a reference must follow
+_WANDER = 2.0  # long-run over short-run deviation from which a reference must follow, unless
+_FADING = 0.9  # a memory that fades explains it: up to so much from cycle to cycle
 _FORGET = 0.1  # of a reference that follows, per batch mean
 _NOISE_CYCLES, _NOISE_SLACK = 40.0, 1.3  # memory of the scatter, and what of it is chance
 _EVENTS = 100.0  # a share is learned until so many were seen: then it is known to a tenth
@@ -286,6 +287,7 @@ def freeze_mean(
     means = np.empty(batches)
     for b in range(batches):
         means[b] = held[b * _BATCH : (b + 1) * _BATCH].mean()
+    spread = 0.0
     if batches >= 4:
         spread = np.sqrt(_BATCH * ((means - means.mean()) ** 2).sum() / (batches - 1))
         if spread > _BEYOND * held.std():
@@ -293,14 +295,17 @@ def freeze_mean(
     # Ten batches know little; neighbours tell more of a memory that fades (as an AR(1) does).
     off = held - held.mean()
     memory = (off[1:] * off[:-1]).sum() / max((off * off).sum(), 1e-300)
+    fading = held.std()
     if memory > 2.0 / np.sqrt(values.size):
-        scale = max(scale, held.std() * np.sqrt((1.0 + memory) / max(1.0 - memory, 0.02)))
+        fading *= np.sqrt((1.0 + memory) / max(1.0 - memory, 0.02))
+        scale = max(scale, fading)
     known = max(scale, 1e-300)
     scale = max(scale * (1.0 + _FEW / values.size), floor * abs(centre), 1e-300)
     chart["usual"] = chart["centre"] = centre
     chart["scale"], chart["learned"] = scale, float(values.size)
     chart["enough"], chart["worth"] = _TIMES * values.size, min((scale / known) ** 2, 1e6)
-    chart["wanders"] = 1 if scale > _WANDER * held.std() else 0
+    explained = memory <= _FADING and spread <= _BEYOND * fading
+    chart["wanders"] = 1 if scale > _WANDER * held.std() and not explained else 0
     _weigh(chart, shift)
     chart["known"] = 1
     steps = np.minimum(np.abs(held[1:] - held[:-1]), 2.0 * _CLIP * scale)
