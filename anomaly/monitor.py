@@ -109,7 +109,7 @@ class Monitor:
         self._sensors = sensors.known(config, registry)
         self.shop = production.Stage(
             production.informed(config.losses, config.windows.cycle), config.budget_per_week,
-            rows_are_cycles=bool(config.windows.cycle.sensor))
+            rows_are_cycles=bool(config.windows.cycle.sensor), mode_sensor=config.regimes.sensor)
         self.plan = memory_plan.plan(config)
         self._state: dict[str, State] = {}
         self._make_room()

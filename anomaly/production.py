@@ -178,6 +178,8 @@ class Stage:
         None until :meth:`resolve` has been called.
     rows_are_cycles : bool
         A row is a cycle, not a time.
+    mode_sensor : str
+        The sensor that tells the operating mode, empty = none is named.
     """
 
     config: Config
@@ -185,12 +187,13 @@ class Stage:
     plan: accounts.Plan = field_of(default_factory=accounts.no_plan)
     roles: Roles | None = None
     rows_are_cycles: bool = False
+    mode_sensor: str = ""
 
     def resolve(self, registry: Registry, tags: int) -> bool:
         """Look for the roles among what is registered; whether any asset's production is told."""
         self.roles = resolve(
             self.config, registry.assets, registry.sensors, registry.table, tags,
-            self.rows_are_cycles)
+            self.rows_are_cycles, self.mode_sensor)
         return self.roles.any
 
     @property

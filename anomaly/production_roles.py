@@ -219,11 +219,12 @@ class Roles:
 
 def resolve(
     config: Config, names: Sequence[str], sensors: Sequence[Sequence[str]], table: Int64,
-    tags: int, rows_are_cycles: bool,
+    tags: int, rows_are_cycles: bool, mode_sensor: str = "",
 ) -> Roles:
     """Find the roles among the registered sensors; call again when some were added.
 
     ``rows_are_cycles``: the cycle's length is a column of the row, judged like any other.
+    ``mode_sensor`` tells the operating mode (``regimes``): it stays in the rows, be it a product.
     """
     roles = Roles(
         np.full(tags, -1, np.int64), np.zeros(len(names), np.bool_), np.zeros(tags, np.bool_),
@@ -247,8 +248,8 @@ def resolve(
             roles.asset[a] = True
             roles.tag[tag] = ROLE[role]
             # Its own word about its cycles is judged as such, product by product.
-            roles.counter[tag] = role in COUNTERS or (
-                role == "cycle" and counted and not rows_are_cycles)
+            roles.counter[tag] = name != mode_sensor and (role in COUNTERS or (
+                role == "cycle" and counted and not rows_are_cycles))
     roles.previous[roles.line[1:]] = roles.line[:-1]
     roles.following[roles.line[:-1]] = roles.line[1:]
     return roles

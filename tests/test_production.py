@@ -433,7 +433,7 @@ def test_each_asset_has_its_own_shifts() -> None:
 
 
 def test_where_no_state_is_told_a_machine_that_makes_no_parts_rests() -> None:
-    """Rows in which nothing is made are neither learned from nor judged: idle is another machine."""
+    """Rows in which nothing is made are neither learned nor judged: idle is another machine."""
     rng = np.random.default_rng(5)
     count = 1500
     made = np.where(np.arange(count) // 30 % 2 == 0, 5.0, 0.0)  # idle every other two hours
@@ -455,3 +455,28 @@ def test_where_no_state_is_told_a_machine_that_makes_no_parts_rests() -> None:
         low, centre, high = monitor.expected(0)
         assert (1.5 < low[1] < high[1] < 2.5) == told
         assert abs(centre[1] - 2.0) < 0.1 or not told
+
+
+def test_a_product_tag_can_tell_the_operating_mode_too() -> None:
+    """Named under [regimes]: another product's heat is no alarm, and its production is booked."""
+    rng = np.random.default_rng(1)
+    count = 1800
+    product = np.where(np.arange(count) // 100 % 2 == 0, 7.0, 9.0)
+    heat = 40.0 + 8.0 * (product == 9.0) + rng.normal(size=count)
+    heat[1500:] += 6.0
+    x = np.column_stack([product, np.cumsum(np.ones(count)), heat, rng.normal(size=count)])
+    registry = Registry()
+    columns = registry.columns(
+        registry.asset("press"), ("product", "parts_count", "oil_celsius", "pressure_bar"))
+    monitor = Monitor(parse({"warm_up_rows": 600, "regimes": {"sensor": "product"}}), registry)
+    outcome = monitor.process(reading_batch(
+        np.zeros(x.size), np.tile(columns, count),
+        np.repeat(START + np.arange(count) * 60 * SECOND, 4), x.ravel(),
+        np.tile([False, False, False, True], count)))
+    assert "2 found" in next(c.detail for c in monitor.conditions() if not c.sensor)
+    found = [a for a in outcome.alerts if a.state == "firing"]
+    assert found[0].contributions[0].sensor == "oil_celsius"
+    assert (found[0].time_ns - START) // (60 * SECOND) in range(1500, 1510)
+    told = monitor.statement(0)
+    assert told is not None
+    assert sorted(number for number, _, _ in told.products) == [7.0, 9.0]
