@@ -1,7 +1,7 @@
 """How soon is a small loss called, how often is it called for nothing, and do forecasts hold?
 
-Run: ``python -m benchmarks.losses [--part live|charts|coverage] [--data DIR] [--out FILE]``; one
-JSON object. What is already in FILE and not measured now is kept there. Figures have permanent
+Run: ``python -m benchmarks.losses [--part live|charts|real|coverage] [--data DIR] [--out FILE]``;
+one JSON object. What is already in FILE and not measured now is kept there. Figures have permanent
 ids, each with the median delay and how many of how many were called. The alert budget is one a
 week, of which ``budget_share`` goes to losses (``anomaly.production``).
 
@@ -14,7 +14,10 @@ week, of which ``budget_share`` goes to losses (``anomaly.production``).
   residual with its own order and tail, so its autocorrelation too) laid on a 76 s cycle. A row of
   ``sme_cycles`` stands for the thirty parts that were counted in it. ``ppd`` tells no cycle: a
   length of its early life stands for one; it is constant for hours and then jumps, which are
-  changes, not scatter. ``hrss`` and ``genesis`` have some ten cycles: only their count is given;
+  changes, not scatter. ``hrss`` and ``genesis`` have some ten cycles: these are drawn from again
+  and again, which keeps their scatter, not its order, and promises nothing;
+* ``losses.real.<kind>.<background>.<size>``: a sensor that freezes or is offset in the recordings
+  of ``ppd``, ``hrss`` and ``genesis``, through the whole engine (``benchmarks.losses_real``);
 * ``losses.promise.<background>``: findings on healthy cycles over the promised ones, for these and
   for independent and autocorrelated noise of 1 and 3 %;
 * ``losses.nuisance.<background>.<kind>``: machines that spoke at a healthy change;
@@ -40,7 +43,7 @@ import pyarrow.parquet as pq
 
 from anomaly import inefficiency, production
 from anomaly.batches import Float64
-from benchmarks import losses_live, timeleft
+from benchmarks import losses_live, losses_real, timeleft
 
 CYCLE_SECONDS = 76.0
 HEALTHY, CHANGED = 700, 400
@@ -57,7 +60,8 @@ SIZES: dict[str, tuple[float, ...]] = {
     "energy_per_part": (0.005, 0.01, 0.02, 0.05),  # rise per day
     "rejects": (2.0, 4.0),  # times as many
 }
-_FEWEST_CYCLES = 200
+_FEWEST_CYCLES, _DRAWN_FROM = 200, 5
+PARTS_RUN = ("live", "charts", "real", "coverage")
 _STOP_SHARE, _REJECT_SHARE = 0.02, 0.02
 
 
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANDON_DATA", default)))
     parser.add_argument("--seeds", type=int, default=60, help="machines per figure")
-    parser.add_argument("--part", choices=("all", "live", "charts", "coverage"), default="all")
+    parser.add_argument("--part", choices=("all", *PARTS_RUN), default="all")
     parser.add_argument("--lines", type=int, default=3, help="simulated lines per live figure")
     parser.add_argument("--out", type=Path, help="write the result here too")
     options = parser.parse_args(arguments)
@@ -76,6 +80,10 @@ def main(arguments: Sequence[str]) -> int:
         found |= live(options.data, options.lines)
     if options.part in ("all", "charts"):
         found |= on_charts(options.data, options.seeds)
+    if options.part in ("all", "real"):
+        for name in losses_real.PARTS:
+            if (options.data / name).is_dir():
+                found |= losses_real.measured(options.data, name, options.seeds // 5)
     if options.part in ("all", "coverage"):
         found |= covered(options.data)
     if options.out is not None and options.out.exists():
@@ -111,16 +119,20 @@ def on_charts(data: Path, seeds: int) -> dict[str, Any]:
     for name, scatter in {**noises(), **backgrounds(data)}.items():
         parts = PARTS.get(name, 1)
         found[f"losses.cycles.{name}"] = scatter.size
-        if scatter.size < _FEWEST_CYCLES:
+        drawn = scatter.size < _FEWEST_CYCLES
+        if scatter.size < _DRAWN_FROM:
             continue
+        if drawn:
+            scatter = np.random.default_rng(3).choice(scatter, 20_000)
         found[f"losses.scatter.{name}"] = {
             "robust_deviation": round(_robust_deviation(scatter), 4),
             "deviation": round(float(scatter.std()), 4),
             "autocorrelation": round(float(np.corrcoef(scatter[1:], scatter[:-1])[0, 1]), 2),
         }
         promise = kept(scatter, parts)
-        found[f"losses.promise.{name}"] = promise
-        if name != "ppd":
+        if not drawn:
+            found[f"losses.promise.{name}"] = promise
+        if name != "ppd" and not drawn:
             healthy += promise["findings"]
             weeks += promise["promised"]
         for kind, sizes in SIZES.items():
