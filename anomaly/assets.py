@@ -207,7 +207,7 @@ class _Parts:
         for component, name, start, row in self.places[kind]:
             rows = _rows(state[component][name])
             there = index < len(rows)  # some arrays are of the first tags only, or of none yet
-            if row and there.all():
+            if row and index.size and there.all():
                 packed[:, start:start + row] = rows[index]
             elif row and there.any():
                 packed[there, start:start + row] = rows[index[there]]
