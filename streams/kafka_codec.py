@@ -1,12 +1,13 @@
-"""Kafka messages to columns: the five shapes that people send, told apart message by message.
+"""Kafka messages to columns: the shapes that people send, told apart message by message.
 
 ``{"asset","sensor","ts","value"}`` (one reading), ``{"asset","ts","values":{…}}`` (a wide row),
-either of them with lists (columnar), Arrow IPC streams, the United Manufacturing Hub's topic keys,
-and the same as records of a schema registry. Each message says by itself what it is, so a decision
-never depends on what came before it: a restart decodes the same bytes to the same columns. What was
-recognised is counted for whoever wants to say so. What cannot be used gets one reason from
-:data:`REASONS`; bytes are never lost here, because the caller still has them. No broker and no
-clock: time comes from the message only.
+either of them with lists (columnar), ``{"asset","ts",…}`` (a flat row: all other numbers in it),
+Arrow IPC streams, the United Manufacturing Hub's topic keys, and the same as records of a schema
+registry. Each message says by itself what it is: a restart decodes the same bytes to the same
+columns. What was recognised is counted for whoever wants to say so. What cannot be used gets one
+reason from :data:`REASONS`; bytes are never lost, because the caller still has them. No broker and
+no clock: time comes from the message only. Longer than 500 lines by a few: the shapes are told
+apart in one place.
 """
 
 from __future__ import annotations
@@ -234,6 +235,11 @@ class Decoder:
             self._columns.add(tag[0], tag[1], time_ns, found.value, False)
             self.shapes["single readings"] += 1
             return
+        if found.values is None and found.value is msgspec.UNSET and found.sensor is None and (
+            time is not None and type(time) is not list and type(asset) is not list
+        ):
+            self._flat(key, asset, time, value)
+            return
         self._envelope(key, asset, found.sensor, time, found.value, found.values)
 
     # -- shapes ---------------------------------------------------------------------------------
@@ -261,7 +267,16 @@ class Decoder:
             self._columns.add(a, c, time_ns, math.nan if value is None else value, False)
             self.shapes["single readings"] += 1
 
-    def _wide(self, asset: str, time: Any, values: Mapping[str, Any]) -> None:
+    def _flat(self, key: bytes | None, asset: Any, time: Any, message: bytes) -> None:
+        own = (self._fields.asset, self._fields.time)  # texts beside the numbers are passed over
+        values = {n: v for n, v in _plain(message).items() if n not in own and _is_number(v)}
+        if any(abs(value) > 1e308 for value in values.values()):
+            raise Unusable("not_a_number")
+        self._wide(self._asset_name(asset, key), time, values, "flat rows")
+
+    def _wide(
+        self, asset: str, time: Any, values: Mapping[str, Any], shape: str = "wide rows"
+    ) -> None:
         time_ns = self._time(time)
         if not values:
             raise Unusable("no_values")
@@ -272,7 +287,7 @@ class Decoder:
         if known is not None and list not in map(type, values.values()):
             self._columns.add_row(known, time_ns, [
                 math.nan if value is None else value for value in values.values()])
-            self.shapes["wide rows"] += 1
+            self.shapes[shape] += 1
             return
         tags = []
         for i, (sensor, value) in enumerate(values.items()):
@@ -283,7 +298,7 @@ class Decoder:
             self._columns.add(a, c, time_ns, math.nan if value is None else value, i == last)
         if len(self._rows) < PLACES_LIMIT:
             self._rows[place] = Row([a] * len(tags), tags, [False] * last + [True])
-        self.shapes["wide rows"] += 1
+        self.shapes[shape] += 1
 
     def _columnar_wide(
         self, key: bytes | None, asset: Any, time: list[Any], values: Mapping[str, Any]

@@ -21,7 +21,7 @@ from anomaly import quality, room
 from anomaly.batches import Int8, Outcome
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
-from streams import kafka_state, open_alerts, verdicts
+from streams import fast_rows, kafka_state, open_alerts, verdicts
 from streams.alertmanager import AlertmanagerPush
 from streams.kafka_codec import Decoder, Limits
 from streams.kafka_columns import Decoded, without
@@ -41,6 +41,9 @@ from streams.unshown import Unshown
 #: Reasons from this code on concern the time: such a reading belongs to no row.
 _REFUSED_FROM = quality.REASONS.index("duplicate")
 _DUPLICATE = quality.REASONS.index("duplicate")
+
+#: Rows of a machine that tell how fast they follow.
+PACE_ROWS = 30
 
 #: One of so many assets is let go when there is room for no more.
 _EVICT_SHARE = 64
@@ -105,6 +108,7 @@ class Lane:
     checkpoint_now: bool = False
     gap: tuple[int, int] = (-1, -1)
     said: set[str] = field(default_factory=set)
+    paced: bool = False
     shows_others: bool = False
     spare: list[int] = field(init=False)
     planning: Planning | None = None
@@ -188,7 +192,18 @@ class Lane:
             f"times in {unit}" for unit in self.decoder.units]
         fresh = [text for text in seen if text not in self.said]
         self.said.update(fresh)
+        if not self.paced:
+            fresh += self._pace()
         return fresh
+
+    def _pace(self) -> list[str]:
+        """Once it is known how fast rows follow: that it is too fast for the budget, if it is."""
+        watched = self.monitor.arrays()["quality"]["asset_watch"]
+        known = watched[watched["rows"] >= PACE_ROWS]
+        self.paced = bool(known.size)
+        step_seconds = float(np.median(known["interval_ns"])) / 1e9 if known.size else math.nan
+        text = fast_rows.advice(step_seconds, self.monitor.config)
+        return [f"its pace. {text}"] if text else []
 
     def checkpoint_records(self, known_commands: dict[int, int]) -> list[Record]:
         """The state as records for the state topic; what comes after counts as not written."""

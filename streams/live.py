@@ -109,7 +109,7 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
 
     from anomaly import memory_plan
     from anomaly.registry import Registry
-    from streams import pace
+    from streams import fast_rows
     from streams.lane import decoder_of, schema_reader
 
     settings = options.load()
@@ -156,7 +156,7 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
     stdout.write(f"{memory_plan.plan(settings.monitor).sentence()}\n")
     if came:
         asset, time_ns = map(np.concatenate, zip(*came, strict=True))
-        fast = pace.advice(pace.step_of(asset, time_ns), settings.monitor)
+        fast = fast_rows.advice(fast_rows.step_of(asset, time_ns), settings.monitor)
         stdout.write(f"{fast}\n" if fast else "")
     stdout.write(f"alerts would go to {kafka.alerts_topic}, the state to "
                  f"{kafka.state_topic_name}\n")

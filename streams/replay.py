@@ -23,7 +23,7 @@ from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
-from streams import pace
+from streams import fast_rows, pace
 from streams import settings as settings_module
 from streams.codec import FrameDecoder
 from streams.errors import EXIT_OK, InputError, OutputError, UsageError
@@ -227,7 +227,7 @@ def pace_in_words(monitor: Monitor) -> list[str]:
     known = monitor.arrays()["reference"]["asset"]
     steps = known["interval_s"][: len(monitor.registry.assets)][known["ready"][
         : len(monitor.registry.assets)] == 1]
-    text = pace.advice(float(np.median(steps)), monitor.config) if steps.size else None
+    text = fast_rows.advice(float(np.median(steps)), monitor.config) if steps.size else None
     return [text] if text else []
 
 
