@@ -24,6 +24,7 @@ from anomaly.registry import Registry
 from streams.checkpoint import DirectoryCheckpoint
 from streams.errors import InputError, OutputError, UsageError
 from streams.journal import Journal, line_of
+from streams.kafka_codec import REASONS
 from streams.kafka_state import Book
 from streams.lane import Lane, decoder_of, schema_reader
 from streams.settings import Settings
@@ -144,7 +145,8 @@ def run(
         journal.close()
         source.close()
     counts = ", ".join(f"{n} {kind}" for kind, n in lane.counts.items() if n)
-    say(f"{options.source}: {counts or 'no messages'}")
+    why = ", ".join(f"{n} {REASONS.get(kind, kind)}" for kind, n in lane.reasons.most_common())
+    say(f"{options.source}: {counts or 'no messages'}{f' ({why})' if why else ''}")
 
 
 def _lane(settings: Settings, kept: DirectoryCheckpoint) -> tuple[Lane, dict[str, Any]]:
