@@ -490,6 +490,7 @@ def test_rates_have_no_opinion_on_measurements() -> None:
         ("memory", "rows", 1), ("memory", "least_sensors", 0),
         ("pyramid", "histories", (512, 2048)), ("pyramid", "histories", (512, 2048, 16)),
         ("pyramid", "keep", 1.0), ("pyramid", "decimations", (1, 4, 0)),
+        ("pyramid", "steps", (4, 1)), ("pyramid", "steps", (4, 1, 0)),
         ("cusum", "batch_rows", 0), ("cusum", "slack", -0.5), ("cusum", "folds", 1),
         ("drift", "memory_rows", 0.0), ("drift", "clip_limit", float("nan")),
         ("shift", "window_rows", 0), ("shift", "softening", -1.0),

@@ -45,7 +45,7 @@ CONFIGS: dict[str, Any] = {
     "forecast": forecast.Config(lags=3, forgetting=0.99, memory_rows=100.0),
     "subspace": subspace.Config(memory_rows=150.0),
     "trees": trees.Config(trees=5, depth=6, window_rows=50),
-    "pyramid": pyramid.Config((1, 2, 3), (90, 60, 40), old_blocks=40, memory_rows=80.0),
+    "pyramid": pyramid.Config((1, 2, 3), (90, 60, 40), (2, 1, 3), old_blocks=40, memory_rows=80.0),
     "discord": discord.Config(window=5, history=21, decimations=(1, 2, 3, 4, 7), memory_rows=60.0),
 }
 

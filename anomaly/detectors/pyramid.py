@@ -17,6 +17,9 @@ multiplication and one addition move it on, and nothing is subtracted from it, s
 forgotten with λⁿ and float32 is enough. κ keeps the rounding of a difference of two large numbers
 from passing for a perfect match. Each minimum is taken over all lags and over the old ones alone:
 what came back after long is less odd than what never came, and odder than what came a moment ago.
+The first level compares every second lag only, over a history a quarter longer for it: what came
+before came a block from there, too, and a row touches less memory, which is what a plant waits
+for. The slower levels need every lag, and every row its own answer (benchmarks/results/ablations).
 
 What is kept and what is made again. A ring of m is what the sensor was: b follows from two
 neighbours, and v, σ (16 bits are enough) and R from the b. So that a state read back goes on bit
@@ -56,21 +59,22 @@ from anomaly.detectors.soft_windows import (
     EXCLUDED_BLOCKS,
     REPEATED,
     SOFT_BLOCKS,
+    STEP_LIMIT,
     Float32,
     Ring,
-    Squares,
     UInt16,
     begin_anew,
+    lags_below,
     line_blocks,
     moved,
-    nearer,
-    nearest_of,
     packed,
     put,
     reach_blocks,
     ring_blocks,
+    search,
     sigmas_anew,
     since_anew,
+    stands_at,
     variance_anew,
     weights_of,
 )
@@ -78,7 +82,7 @@ from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel, kernel_uncounted
 from anomaly.numerics import advances, clip, learns
 
-VERSION = 3
+VERSION = 4
 #: Arrays that :func:`rebuild` makes from the others: no part of what is written down.
 DERIVED = ("tag_sigma", "tag_apart", "tag_slow_sigma", "tag_slow_apart")
 #: By far the largest state: where memory is short, later sensors go without.
@@ -115,6 +119,9 @@ class Config:
         Values per block at each level.
     histories : tuple of int
         Blocks back to the farthest window compared, per level; the cost is proportional to it.
+    steps : tuple of int
+        Blocks from one lag to the next, per level: of the windows before, every so many-th is
+        compared.
     old_blocks : int
         Lags from here on are the old ones.
     keep : float
@@ -124,7 +131,8 @@ class Config:
     """
 
     decimations: tuple[int, ...] = (1, 4, 16)
-    histories: tuple[int, ...] = (2048, 2048, 1024)
+    histories: tuple[int, ...] = (2560, 2048, 1024)
+    steps: tuple[int, ...] = (2, 1, 1)
     old_blocks: int = 512
     keep: float = 0.85
     memory_rows: float = 50_000.0
@@ -137,6 +145,9 @@ class Config:
         within("histories (how many)", len(self.histories), levels, levels)
         for blocks in self.histories:
             within("histories", blocks, EXCLUDED_BLOCKS + 1, 100_000)
+        within("steps (how many)", len(self.steps), levels, levels)
+        for blocks in self.steps:
+            within("steps", blocks, 1, STEP_LIMIT)
         within("old_blocks", self.old_blocks, EXCLUDED_BLOCKS + 1, 100_000)
         within("keep", self.keep, 0.1, 0.999)
         within("memory_rows", self.memory_rows, 1, 1e9)
@@ -146,23 +157,25 @@ def allocate(config: Config, assets: int, tags: int) -> State:
     """Fresh state, all per tag: levels, norms, and the rings of m, σ and R of every level.
 
     The first level's rings are arrays of their own, because a row touches these and no others at
-    most times; the slower levels' stand one after the other. In each the newest block has the
-    lowest place until the ring turns over. A ring reaches further back than the lags do, by what a
-    new beginning of R needs.
+    most times; the slower levels' stand one after the other. A ring reaches further back than the
+    lags do, by what a new beginning of R needs.
     """
     levels = len(config.decimations)
     reach = reach_blocks(config.keep)
-    rings = [ring_blocks(history, reach) + REPEATED for history in config.histories]
+    rings = [_width(history, reach, step) for history, step in
+             zip(config.histories, config.steps, strict=True)]
+    lags = [lags_below(history, step) for history, step in
+            zip(config.histories, config.steps, strict=True)]
     fast, slow = rings[0], sum(rings[1:])
     return {
         "tag_level": np.zeros((tags, levels), LEVEL),
         "tag_norm": np.zeros((tags, levels * RANGES * DISTANCES), NORM),
         "tag_mean": np.zeros((tags, fast), np.float32),
         "tag_sigma": np.zeros((tags, fast), np.uint16),
-        "tag_apart": np.zeros((tags, fast), np.float32),
+        "tag_apart": np.zeros((tags, lags[0]), np.float32),
         "tag_slow_mean": np.zeros((tags, slow), np.float32),
         "tag_slow_sigma": np.zeros((tags, slow), np.uint16),
-        "tag_slow_apart": np.zeros((tags, slow), np.float32),
+        "tag_slow_apart": np.zeros((tags, sum(lags[1:])), np.float32),
         "asset_level": np.zeros((assets, levels), together.SAID),
         "asset_norm": np.zeros((assets, levels * RANGES), NORM),
     }
@@ -174,8 +187,8 @@ def step(
     tag_mean: Float32, tag_sigma: UInt16, tag_apart: Float32,
     tag_slow_mean: Float32, tag_slow_sigma: UInt16, tag_slow_apart: Float32,
     asset_level: npt.NDArray[np.void], asset_norm: npt.NDArray[np.void],
-    decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
-    memory_rows: float,
+    decimations: tuple[int, ...], histories: tuple[int, ...], steps: tuple[int, ...],
+    old_blocks: int, keep: float, memory_rows: float,
     table: Int64, asset: Int64, x: Float64, learn_below: Float64,
     score: Float64, evidence: Float64,
 ) -> None:
@@ -183,15 +196,14 @@ def step(
     levels = len(decimations)
     reach, weights = reach_blocks(keep), weights_of(keep)
     spare_level = np.empty(levels, LEVEL)  # where score-only rows leave their trace
-    width = 0
-    for level in range(levels):
-        width = max(width, ring_blocks(histories[level], reach) + REPEATED)
-    spare_mean, spare_apart = np.empty((1, width), np.float32), np.empty((1, width), np.float32)
-    spare_sigma = np.empty((1, width), np.uint16)
-    line = np.empty(line_blocks(reach), np.float32)
+    parts = np.empty((levels, 4), np.int64)
+    places, lags = _lay_out(histories, steps, reach, parts)
+    spare_mean, spare_apart = np.empty((1, places), np.float32), np.empty((1, lags), np.float32)
+    spare_sigma = np.empty((1, places), np.uint16)
+    line = np.empty(line_blocks(reach, steps), np.float32)
     fresh = np.empty((x.shape[1], levels), np.int64)  # distances of blocks that this row closed, …
     found = np.empty((x.shape[1], levels * RANGES * DISTANCES, 2))  # … their squares and steps
-    sums = np.empty((levels, width), np.float32)
+    sums = np.empty((levels, lags), np.float32)
     joined, shared = np.empty(levels, np.int64), np.empty(levels, np.int64)
     fresh_together = np.empty((1, levels), np.int64)
     found_together = np.empty((1, levels * RANGES, 2))
@@ -210,10 +222,9 @@ def step(
                 continue
             value = clip(x[i, c], 1e100)
             surprise, opinions = 0.0, 0.0
-            start = 0
             for level in range(levels):
                 fresh[c, level] = 0
-                length = ring_blocks(histories[level], reach)
+                at = (t, parts[level, 0], parts[level, 1], steps[level], parts[level, 2])
                 if not moves:
                     spare_level[level] = tag_level[t, level]
                 own = tag_level[t, level] if moves else spare_level[level]
@@ -221,27 +232,32 @@ def step(
                 own["filled"] += 1
                 if own["filled"] == decimations[level]:
                     how = (histories[level], decimations[level], old_blocks, keep, reach, weights)
-                    fresh[c, level] = _close(
-                        own, moves, level, t, start, length, tag_mean, tag_sigma, tag_apart,
-                        tag_slow_mean, tag_slow_sigma, tag_slow_apart, spare_mean, spare_sigma,
-                        spare_apart, line, tag_norm, found, c, how)
-                if level > 0:
-                    if several and fresh[c, level] > 0:
-                        norm = tag_norm[t, level * RANGES * DISTANCES]
-                        if norm["count"] * decimations[level] > OPINION_ROWS:
-                            if joined[level] == 0:
-                                sums[level] = np.float32(0.0)
-                                shared[level] = own["blocks"]
-                            joined[level] += 1
-                            shared[level] = min(shared[level], own["blocks"])
-                            newest = own["blocks"] - 1
-                            if moves:
-                                together.add((t, start, length), tag_slow_apart, newest,
-                                             histories[level], norm["size"], level, sums)
-                            else:
-                                together.add((0, 0, length), spare_apart, newest,
-                                             histories[level], norm["size"], level, sums)
-                    start += length + REPEATED
+                    if moves and level == 0:
+                        fresh[c, 0] = _close(own, at, tag_mean, tag_sigma, tag_apart, line,
+                                             tag_norm, t, 0, found, c, how)
+                    elif moves:
+                        fresh[c, level] = _close(
+                            own, at, tag_slow_mean, tag_slow_sigma, tag_slow_apart, line,
+                            tag_norm, t, level, found, c, how)
+                    else:
+                        fresh[c, level] = _close_copy(
+                            own, level, at, tag_mean, tag_sigma, tag_apart, tag_slow_mean,
+                            tag_slow_sigma, tag_slow_apart, spare_mean, spare_sigma,
+                            spare_apart, line, tag_norm, found, c, how)
+                if several and level > 0 and fresh[c, level] > 0:
+                    norm = tag_norm[t, level * RANGES * DISTANCES]
+                    if norm["count"] * decimations[level] > OPINION_ROWS:
+                        if joined[level] == 0:
+                            sums[level] = np.float32(0.0)
+                            shared[level] = own["blocks"]
+                        joined[level] += 1
+                        shared[level] = min(shared[level], own["blocks"])
+                        if moves:
+                            together.add(t, parts[level, 2], parts[level, 3], tag_slow_apart,
+                                         norm["size"], level, sums)
+                        else:
+                            together.add(0, 0, parts[level, 3], spare_apart, norm["size"], level,
+                                         sums)
                 surprise += own["surprise"]
                 opinions += own["opinions"]
             if opinions > 0.0:
@@ -252,7 +268,7 @@ def step(
         if several:
             machine = together.judge(
                 asset_level, asset_norm, a, moves, joined, shared, sums, fresh_together,
-                found_together, decimations, histories, old_blocks, keep)
+                found_together, decimations, histories, steps, old_blocks, keep)
             if machine >= 0.0:
                 score[i] = 0.5 * (score[i] + machine)
         score[i] = math.sqrt(score[i])
@@ -272,28 +288,48 @@ def rebuild(
     tag_mean: Float32, tag_sigma: UInt16, tag_apart: Float32,
     tag_slow_mean: Float32, tag_slow_sigma: UInt16, tag_slow_apart: Float32,
     asset_level: npt.NDArray[np.void], asset_norm: npt.NDArray[np.void],
-    decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
-    memory_rows: float,
+    decimations: tuple[int, ...], histories: tuple[int, ...], steps: tuple[int, ...],
+    old_blocks: int, keep: float, memory_rows: float,
     tags: Int64,
 ) -> None:
     """Make σ and R of some tags from their rings of m: to the bit what the stream had made."""
     reach = reach_blocks(keep)
-    line = np.empty(line_blocks(reach), np.float32)
+    line = np.empty(line_blocks(reach, steps), np.float32)
+    parts = np.empty((len(decimations), 4), np.int64)
+    _lay_out(histories, steps, reach, parts)
     for k in range(tags.size):
         t = tags[k]
         if t < 0 or t >= tag_level.shape[0]:
             continue
-        start = 0
         for level in range(len(decimations)):
             own = tag_level[t, level]
-            length = ring_blocks(histories[level], reach)
+            at = (t, parts[level, 0], parts[level, 1], steps[level], parts[level, 2])
             if level == 0:
-                _remake(own, (t, 0, length), tag_mean, tag_sigma, tag_apart, line,
-                        histories[0], keep, reach)
+                _remake(own, at, tag_mean, tag_sigma, tag_apart, line, histories[0], keep, reach)
             else:
-                _remake(own, (t, start, length), tag_slow_mean, tag_slow_sigma, tag_slow_apart,
-                        line, histories[level], keep, reach)
-                start += length + REPEATED
+                _remake(own, at, tag_slow_mean, tag_slow_sigma, tag_slow_apart, line,
+                        histories[level], keep, reach)
+
+
+@kernel_uncounted
+def _lay_out(
+    histories: tuple[int, ...], steps: tuple[int, ...], reach: int, parts: Int64
+) -> tuple[int, int]:
+    """Of each level where it stands and how long it is; returns the most places and lags of any.
+
+    ``parts int64[levels, 4]``: first place in the rings' row, places of each of its parts, first
+    place in the lags' row, lags. The first level has rows of its own.
+    """
+    place, lag, places, lags = 0, 0, 0, 0
+    for level in range(len(histories)):
+        parts[level, 0], parts[level, 2] = place, lag
+        parts[level, 1] = ring_blocks(histories[level], reach, steps[level])
+        parts[level, 3] = lags_below(histories[level], steps[level])
+        width = steps[level] * (parts[level, 1] + REPEATED)
+        places, lags = max(places, width), max(lags, parts[level, 3])
+        if level > 0:
+            place, lag = place + width, lag + parts[level, 3]
+    return places, lags
 
 
 @kernel_uncounted
@@ -302,50 +338,25 @@ def _remake(
     history: int, keep: float, reach: int,
 ) -> None:
     """σ and R of one ring."""
-    t, start, length = at
-    for place in range(start, start + length + REPEATED):
+    t, start, _, step, lag = at
+    for place in range(start, start + _width(history, reach, step)):
         sigmas[t, place] = np.uint16(0)
+    for place in range(lag, lag + lags_below(history, step)):
         apart[t, place] = np.float32(0.0)
     newest = own["blocks"] - 1
-    sigmas_anew(at, means, sigmas, newest, own["soft"], history, keep, reach)
+    sigmas_anew(at, means, sigmas, newest, own["soft"], lags_below(history, step) * step, keep,
+                reach)
     for first in range(EXCLUDED_BLOCKS, history, ANEW_LAGS):
         began = newest - since_anew(newest, first)
         blocks = newest + 1
         if began >= 0:
             blocks = min(blocks, newest - began + reach)
-        begin_anew(at, means, apart, line, newest, first, history, blocks, keep)
+        begin_anew(at, means, apart, line, newest, lags_below(first, step),
+                   lags_below(min(first + ANEW_LAGS, history), step), blocks, keep)
 
 
 @kernel_uncounted
 def _close(
-    own: Any, moves: bool, level: int, t: int, start: int, length: int,
-    mean: Float32, sigma: UInt16, apart: Float32,
-    slow_mean: Float32, slow_sigma: UInt16, slow_apart: Float32,
-    spare_mean: Float32, spare_sigma: UInt16, spare_apart: Float32,
-    line: Float32, tag_norm: npt.NDArray[np.void], found: Float64, column: int,
-    how: tuple[int, int, int, float, int, tuple[np.float32, np.float32]],
-) -> Any:
-    """Close a level's block in the rings where they stand; of a score-only row, in a copy."""
-    if moves and level == 0:
-        return _close_block(own, (t, 0, length), mean, sigma, apart, line, tag_norm, t, level,
-                            found, column, how)
-    if moves:
-        return _close_block(own, (t, start, length), slow_mean, slow_sigma, slow_apart, line,
-                            tag_norm, t, level, found, column, how)
-    if level == 0:
-        _copy(spare_mean, mean, t, 0, length)
-        _copy(spare_sigma, sigma, t, 0, length)
-        _copy(spare_apart, apart, t, 0, length)
-    else:
-        _copy(spare_mean, slow_mean, t, start, length)
-        _copy(spare_sigma, slow_sigma, t, start, length)
-        _copy(spare_apart, slow_apart, t, start, length)
-    return _close_block(own, (0, 0, length), spare_mean, spare_sigma, spare_apart, line, tag_norm,
-                        t, level, found, column, how)
-
-
-@kernel_uncounted
-def _close_block(
     own: Any, at: Ring, means: Float32, sigmas: UInt16, apart: Float32, line: Float32,
     tag_norm: npt.NDArray[np.void], tag: int, level: int, found: Float64, column: int,
     how: tuple[int, int, int, float, int, tuple[np.float32, np.float32]],
@@ -355,7 +366,7 @@ def _close_block(
     Returns how many distances were judged: none, those over all lags, or those over the old, too.
     """
     history, decimation, old_blocks, keep, reach, weights = how
-    t, start, length = at
+    t, step = at[0], at[3]
     average = own["partial"] / decimation
     own["partial"], own["filled"] = 0.0, 0
     newest = own["blocks"]
@@ -370,28 +381,32 @@ def _close_block(
         own["long_variance"] + weight * difference * difference
     )
     share = 1.0 - keep
-    head = length - 1 - newest % length
-    before = means[t, start + head + 1]
+    stands = stands_at(at, newest)
+    ours, older, slot = stands
+    before = means[t, older + slot]
     mean = np.float32(np.float64(before) + share * (block - np.float64(before)))
-    put(at, means, head, mean)
+    put(at, means, stands, mean)
     if newest % ANEW_BLOCKS == 0:
-        own["variance"] = variance_anew(at, means, newest, newest, keep, reach)
+        own["variance"] = variance_anew(at, means, newest, keep, reach)
     else:
         own["variance"] = moved(own["variance"], mean, before, keep)
     soft = SOFTENING * own["long_variance"] + 1e-18
     if newest % SOFT_BLOCKS == 0 or soft > 2.0 * own["soft"]:
         own["soft"] = soft
-        sigmas_anew(at, means, sigmas, newest, soft, history, keep, reach)
+        sigmas_anew(at, means, sigmas, newest, soft, lags_below(history, step) * step, keep, reach)
     sigma = math.sqrt(own["variance"] + own["soft"])
-    sigmas[t, start + head] = packed(sigma)
+    sigmas[t, ours + slot] = packed(sigma)
+    gone = slot + lags_below(history, step)
+    sigmas[t, ours + (gone - at[2] if gone >= at[2] else gone)] = np.uint16(0)
     near, far = np.float32(weights[0]), np.float32(weights[1])
     now = (np.float32(keep), near * mean - far * before, near, far, mean, np.float32(sigma))
-    least, old = _search(at, means, sigmas, apart, head, newest, history, old_blocks, now)
+    least, old = search(at, stands, means, sigmas, apart, newest, history, old_blocks, now)
     if newest % ANEW_SHIFT == ANEW_FIRST:
         for first in range(EXCLUDED_BLOCKS, history, ANEW_LAGS):
             if since_anew(newest, first) == 0:
-                begin_anew(at, means, apart, line, newest, first, history, min(newest + 1, reach),
-                           keep)
+                begin_anew(at, means, apart, line, newest, lags_below(first, step),
+                           lags_below(min(first + ANEW_LAGS, history), step),
+                           min(newest + 1, reach), keep)
     filled = int(4.0 / share)  # blocks after which the soft windows have filled
     judged = 0
     if newest >= EXCLUDED_BLOCKS + filled:
@@ -411,37 +426,33 @@ def _close_block(
 
 
 @kernel_uncounted
-def _search(
-    at: Ring, means: Float32, sigmas: UInt16, apart: Float32, head: int, newest: int,
-    history: int, old_blocks: int, now: tuple[np.float32, ...],
-) -> tuple[Squares, Squares]:
-    """The nearest of all lags and of the old ones; every lag's R moves on.
+def _close_copy(
+    own: Any, level: int, at: Ring, mean: Float32, sigma: UInt16, apart: Float32,
+    slow_mean: Float32, slow_sigma: UInt16, slow_apart: Float32,
+    spare_mean: Float32, spare_sigma: UInt16, spare_apart: Float32,
+    line: Float32, tag_norm: npt.NDArray[np.void], found: Float64, column: int,
+    how: tuple[int, int, int, float, int, tuple[np.float32, np.float32]],
+) -> Any:
+    """The same for a score-only row: in copies of the rings."""
+    t, start, length, step, lag = at
+    places, lags = step * (length + REPEATED), lags_below(how[0], step)
+    if level == 0:
+        _copy(spare_mean, mean, t, 0, places)
+        _copy(spare_sigma, sigma, t, 0, places)
+        _copy(spare_apart, apart, t, 0, lags)
+    else:
+        _copy(spare_mean, slow_mean, t, start, places)
+        _copy(spare_sigma, slow_sigma, t, start, places)
+        _copy(spare_apart, slow_apart, t, lag, lags)
+    return _close(own, (0, 0, length, step, 0), spare_mean, spare_sigma, spare_apart, line,
+                  tag_norm, t, level, found, column, how)
 
-    In the order of the places: what has wrapped around the ring's end stands first. Lags that have
-    no block yet move, too: blocks that equal the first lie before it.
-    """
-    t, start, length = at
-    apart[t, start + length] = apart[t, start]
-    wrapped = length - head  # the lag at the ring's first place
-    far = min(history, newest + 1)  # lags below this have a block
-    middle, old_end = min(old_blocks, far), far
-    infinite = np.float32(np.inf)
-    least = (infinite, infinite, infinite)
-    old = least
-    for turn in range(2):
-        low, high = (wrapped, history) if turn == 0 else (EXCLUDED_BLOCKS, min(wrapped, history))
-        low = max(low, EXCLUDED_BLOCKS)
-        found = nearest_of(low, min(middle, high), head, at, means, sigmas, apart, now)
-        least = nearer(least, found)
-        found = nearest_of(max(low, middle), min(old_end, high), head, at, means, sigmas, apart,
-                           now)
-        old = nearer(old, found)
-        nearest_of(max(low, old_end), high, head, at, means, sigmas, apart, now)
-    apart[t, start + length] = np.float32(0.0)
-    gone = head + history - (length if head + history >= length else 0)
-    apart[t, start + gone] = np.float32(0.0)
-    sigmas[t, start + gone] = np.uint16(0)
-    return nearer(least, old), old
+
+@kernel_uncounted
+def _width(history: int, reach: int, step: int) -> int:
+    """Places of a level's ring in all."""
+    places: int = step * (ring_blocks(history, reach, step) + REPEATED)
+    return places
 
 
 @kernel_uncounted
@@ -462,8 +473,8 @@ def _settle(
 
 
 @kernel_uncounted
-def _copy(target: npt.NDArray[Any], source: npt.NDArray[Any], t: int, start: int, length: int
+def _copy(target: npt.NDArray[Any], source: npt.NDArray[Any], t: int, start: int, places: int
           ) -> None:
-    """One ring, its repeated place included, to the only row of ``target``."""
-    for k in range(length + REPEATED):
+    """One level's places to the only row of ``target``."""
+    for k in range(places):
         target[0, k] = source[t, start + k]

@@ -1,17 +1,18 @@
 """Soft windows and the rings they are told from: the inner loops of ``pyramid``.
 
-One level of one sensor has a ring of window means m, a ring of their deviations σ and, at the place
-of the block so many earlier, the mean square difference R of the last window and the one there (the
-formulas are in ``pyramid``). The newest block has the lowest place until a ring turns over, so that
-lag and place ascend together. Here R is moved on and searched, and σ and R are made again from the
-ring of m. What is odd, and every norm, is ``pyramid``'s.
+One level of one sensor has a ring of window means m, a ring of their deviations σ and, by lag, the
+mean square difference R of the last window and the one so many blocks earlier (the formulas are in
+``pyramid``). Lags go in steps: 0, step, 2 step, … blocks. A ring has a part for each block number
+modulo the step, so that the windows that one block is compared with stand together. In each part
+the newest block has the lowest place until it turns over: lag and place ascend together. Here R is
+moved on and searched, and σ and R are made again from the ring of m. What is odd, and every norm,
+is ``pyramid``'s.
 
-The three rings of one level are rows of three arrays, in the same places: whoever goes through them
-place by place, sensor by sensor, reads memory in one direction, which is twice as fast as anything
-else (measured: 0.75 µs a block against 1.5). A ring is named by its row, its first place there and
-its places; never by a slice, because each slice is counted with a locked instruction or two, and
-these were a seventh of all time. Indices are unsigned where the loop must be vectorised: one that
-might be negative is not.
+Whoever goes through the arrays place by place, sensor by sensor, reads memory in one direction,
+which is twice as fast as anything else (measured: 0.75 µs a block against 1.5). A ring is named by
+its row, its first place there and its places; never by a slice, because each slice is counted with
+a locked instruction or two, and these were a seventh of all time. Indices are unsigned where the
+loop must be vectorised: one that might be negative is not.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ Float32 = npt.NDArray[np.float32]
 UInt16 = npt.NDArray[np.uint16]
 #: raw², centred², shape².
 Squares = tuple[np.float32, np.float32, np.float32]
-#: Row of the arrays, first place there, places of the ring; the repeated one not counted.
-Ring = tuple[int, int, int]
+#: Row of the arrays; first place there; places of each part, the repeated one not counted; parts;
+#: where R of lag 0 stands.
+Ring = tuple[int, int, int, int, int]
+#: First place of a block's part of the ring, the same for the block before it, place in its part.
+Stands = tuple[int, int, int]
 
 #: Lags shorter than this compare a window with itself.
 EXCLUDED_BLOCKS = 16
@@ -37,46 +41,63 @@ EXCLUDED_BLOCKS = 16
 LEVEL_SHARE = 2.0**-18
 #: The deviations take the long-run variance of this many blocks' beginning, or when it doubled.
 SOFT_BLOCKS = 256
-#: v and R of every lag begin anew once in this many blocks; R so many lags at a time …
+#: v and R of every lag begin anew once in this many blocks; R lags of so many blocks at a time …
 ANEW_BLOCKS = 192
 ANEW_LAGS = 256
 #: … each part so many blocks after the one before it, so that no block costs much more than others;
 ANEW_SHIFT, ANEW_FIRST = 24, 12
 #: … from so many blocks that what lies before them weighs less than this.
 FORGOTTEN = 1e-7
-#: A ring repeats its first place at its end, where it is the older neighbour of the last.
+#: A part of a ring repeats its first place at its end, where it may be a block's older neighbour.
 REPEATED = 1
+#: Most blocks from one lag to the next.
+STEP_LIMIT = 8
 
 
 @kernel_uncounted
-def nearest_of(
-    low: int, high: int, head: int, at: Ring, means: Float32, sigmas: UInt16, apart: Float32,
-    now: tuple[np.float32, ...],
-) -> Squares:
-    """What is nearest among the lags ``low`` … ``high − 1``, moving their R on; infinite if none.
+def search(
+    at: Ring, stands: Stands, means: Float32, sigmas: UInt16, apart: Float32, newest: int,
+    history: int, old_blocks: int, now: tuple[np.float32, ...],
+) -> tuple[Squares, Squares]:
+    """The nearest of all lags and of the old ones alone, infinite if there are none; R moves on.
 
-    These lags must not wrap around the ring's end.
+    Lags that have no block yet move, too: blocks that equal the first lie before it.
     """
-    if high <= low:
-        infinite = np.float32(np.inf)
-        return infinite, infinite, infinite
-    t, start, length = at
-    place = head + low if head + low < length else head + low - length
-    found: Squares = _nearest(
-        np.uint64(t), np.uint64(start + place), np.uint64(high - low), means, sigmas, apart, *now
-    )
-    return found
+    t, _, length, step, lag = at
+    ours, older, slot = stands
+    wrapped = length - slot  # the number of the lag at the ring's first place
+    end = lags_below(history, step)
+    far = min(end, newest // step + 1)  # lags below this have a block
+    middle = min(lags_below(old_blocks, step), far)
+    infinite = np.float32(np.inf)
+    least = (infinite, infinite, infinite)
+    old = least
+    low = lags_below(EXCLUDED_BLOCKS, step)
+    while low < end:
+        high = middle if low < middle else (far if low < far else end)
+        place = slot + low
+        if low < wrapped:
+            high = min(high, wrapped)
+        else:
+            place -= length
+        found = _nearest(
+            np.uint64(t), np.uint64(ours + place), np.uint64(older + place), np.uint64(lag + low),
+            np.uint64(high - low), means, sigmas, apart, *now)
+        if low < middle:
+            least = nearer(least, found)
+        elif low < far:
+            old = nearer(old, found)
+        low = high
+    return nearer(least, old), old
 
 
 @kernel_uncounted
 def _nearest(
-    t: np.uint64, place: np.uint64, lags: np.uint64, means: Float32, sigmas: UInt16, apart: Float32,
-    keep: np.float32, block: np.float32, near: np.float32, far: np.float32, mean: np.float32,
-    sigma: np.float32,
+    t: np.uint64, place: np.uint64, older: np.uint64, lag: np.uint64, lags: np.uint64,
+    means: Float32, sigmas: UInt16, apart: Float32, keep: np.float32, block: np.float32,
+    near: np.float32, far: np.float32, mean: np.float32, sigma: np.float32,
 ) -> Squares:
     """Move every lag's R on and return the three smallest squared distances.
-
-    R moves with its lag to the place before, where the newest block has moved, too.
 
     Minima are taken over the bit patterns: squares are ≥ 0 up to rounding, and floats of that sign
     order like their bits; a slightly negative square becomes the minimum, which is then 0. Float
@@ -85,19 +106,18 @@ def _nearest(
     level = np.float32(1.0 - LEVEL_SHARE)
     largest = np.int32(2147483647)
     raw, centred, shape = largest, largest, largest
-    one = np.uint64(1)
-    for k in range(place, place + lags):
-        other = means[t, k]
-        u = block - (near * other - far * means[t, k + one])
-        square = keep * apart[t, k + one] + u * u
-        apart[t, k] = square
+    for k in range(lags):
+        other = means[t, place + k]
+        u = block - (near * other - far * means[t, older + k])
+        square = keep * apart[t, lag + k] + u * u
+        apart[t, lag + k] = square
         bits = np.float32(square).view(np.int32)
         raw = bits if bits < raw else raw
         away = mean - other
         square = square - level * away * away
         bits = np.float32(square).view(np.int32)
         centred = bits if bits < centred else centred
-        theirs = np.int32(np.int32(sigmas[t, k]) << 15).view(np.float32)
+        theirs = np.int32(np.int32(sigmas[t, place + k]) << 15).view(np.float32)
         away = sigma - theirs
         bits = np.float32((square - away * away) / theirs).view(np.int32)
         shape = bits if bits < shape else shape
@@ -116,57 +136,93 @@ def nearer(one: Squares, other: Squares) -> Squares:
 
 @kernel_uncounted
 def begin_anew(
-    at: Ring, means: Float32, apart: Float32, line: Float32, newest: int, first: int, history: int,
+    at: Ring, means: Float32, apart: Float32, line: Float32, newest: int, low: int, high: int,
     blocks: int, keep: float,
 ) -> None:
-    """R of the lags from ``first`` on, made from nothing over the last ``blocks`` blocks."""
-    t, start, length = at
-    head = length - 1 - newest % length
-    lags = min(ANEW_LAGS, history - first)
+    """R of the lags number ``low`` … ``high − 1``, made from nothing over the last ``blocks``."""
+    t, start, length, step, first_lag = at
+    lags = high - low
+    group, oldest = newest // step, (newest - blocks + 1) // step
+    width = lags + group - oldest
+    others = lags + blocks  # in ``line``: R, our own blocks, theirs by kind
     near, far = weights_of(keep)
-    part, own = line[:lags], line[lags : lags + blocks]
-    other = line[lags + blocks : 2 * (lags + blocks)]
-    for k in range(blocks):
-        place = start + (head + k) % length
-        own[k] = near * means[t, place] - far * means[t, place + 1]
-    place = (head + first) % length
-    for k in range(blocks + lags - 1):
-        other[k] = near * means[t, start + place] - far * means[t, start + place + 1]
-        place = place + 1 if place + 1 < length else 0
+    kind, slot = newest % step, length - 1 - group % length
+    mean = means[t, start + kind * (length + REPEATED) + slot]
+    for k in range(lags, lags + blocks):
+        kind, slot = before(kind, slot, length, step)
+        other = means[t, start + kind * (length + REPEATED) + slot]
+        line[k] = near * mean - far * other
+        mean = other
+    slot = (length - 1 - group % length + low) % length
+    for kind in range(step):
+        ours = np.uint64(start + kind * (length + REPEATED))
+        older = np.uint64(start + (kind - 1) * (length + REPEATED))
+        if kind == 0:
+            older = np.uint64(start + (step - 1) * (length + REPEATED) + 1)
+        until = min(width, length - slot)  # what is beyond has wrapped around the ring's end
+        _tell(line, others + kind * width, means, t, ours + np.uint64(slot),
+              older + np.uint64(slot), until, near, far)
+        _tell(line, others + kind * width + until, means, t, ours, older, width - until, near, far)
     for k in range(lags):
-        part[k] = np.float32(0.0)
+        line[k] = np.float32(0.0)
     kept = np.float32(keep)
     age = blocks - 1
-    while age >= 3:  # four blocks in one pass: R is fetched and put back once
-        _move_four(part, own[age - 3 : age + 1], other[age - 3 : age + lags], kept)
-        age -= 4
     while age >= 0:
-        _move_one(part, own[age], other[age : age + lags], kept)
-        age -= 1
-    place = (head + first) % length
+        if age >= 3:  # four blocks in one pass: R is fetched and put back once
+            _move_four(line, np.uint64(lags), line[lags + age - 3 : lags + age + 1], kept, (
+                _of_age(newest, age - 3, step, others, width),
+                _of_age(newest, age - 2, step, others, width),
+                _of_age(newest, age - 1, step, others, width),
+                _of_age(newest, age, step, others, width)))
+            age -= 4
+        else:
+            _move_one(line, np.uint64(lags), line[lags + age], kept,
+                      _of_age(newest, age, step, others, width))
+            age -= 1
     for k in range(lags):
-        apart[t, start + place] = part[k]
-        place = place + 1 if place + 1 < length else 0
+        apart[t, first_lag + low + k] = line[k]
 
 
 @kernel_uncounted
-def _move_four(part: Float32, own: Float32, other: Float32, keep: np.float32) -> None:
+def _tell(
+    line: Float32, first: int, means: Float32, t: int, ours: np.uint64, older: np.uint64,
+    blocks: int, near: np.float32, far: np.float32,
+) -> None:
+    """Blocks as √α b, told from the means that stand together."""
+    row, to = np.uint64(t), np.uint64(first)
+    for k in range(np.uint64(blocks)):
+        line[to + k] = near * means[row, ours + k] - far * means[row, older + k]
+
+
+@kernel_uncounted
+def _of_age(newest: int, age: int, step: int, others: int, width: int) -> np.uint64:
+    """Where in the line that :func:`begin_anew` fills the lags' blocks of that age begin."""
+    block = newest - age
+    return np.uint64(others + block % step * width + newest // step - block // step)
+
+
+@kernel_uncounted
+def _move_four(
+    line: Float32, lags: np.uint64, own: Float32, keep: np.float32, at: tuple[np.uint64, ...]
+) -> None:
     b0, b1, b2, b3 = own[0], own[1], own[2], own[3]
-    n = part.size
-    o0, o1, o2, o3 = other[0:n], other[1 : n + 1], other[2 : n + 2], other[3 : n + 3]
-    for k in range(n):
-        u3, u2, u1, u0 = b3 - o3[k], b2 - o2[k], b1 - o1[k], b0 - o0[k]
-        moved = keep * part[k] + u3 * u3
+    p0, p1, p2, p3 = at
+    for k in range(lags):
+        u3, u2 = b3 - line[p3 + k], b2 - line[p2 + k]
+        u1, u0 = b1 - line[p1 + k], b0 - line[p0 + k]
+        moved = keep * line[k] + u3 * u3
         moved = keep * moved + u2 * u2
         moved = keep * moved + u1 * u1
-        part[k] = keep * moved + u0 * u0
+        line[k] = keep * moved + u0 * u0
 
 
 @kernel_uncounted
-def _move_one(part: Float32, own: np.float32, other: Float32, keep: np.float32) -> None:
-    for k in range(part.size):
-        u = own - other[k]
-        part[k] = keep * part[k] + u * u
+def _move_one(
+    line: Float32, lags: np.uint64, own: np.float32, keep: np.float32, at: np.uint64
+) -> None:
+    for k in range(lags):
+        u = own - line[at + k]
+        line[k] = keep * line[k] + u * u
 
 
 @kernel_uncounted
@@ -175,34 +231,39 @@ def sigmas_anew(
     reach: int,
 ) -> None:
     """The ring of σ from the ring of m, as far back as the lags reach."""
-    t, start, length = at
+    t, start, length, step, _ = at
     oldest = max(newest - history + 1, 0)
     block = oldest - oldest % ANEW_BLOCKS
-    place = (length - 1 - newest % length + newest - block) % length
+    kind, slot = block % step, length - 1 - block // step % length
+    other = means[t, place_of(at, block - 1)]
     variance = 0.0
     while block <= newest:
+        place = start + kind * (length + REPEATED) + slot
+        mean = means[t, place]
         if block % ANEW_BLOCKS == 0:
-            variance = variance_anew(at, means, newest, block, keep, reach)
+            variance = variance_anew(at, means, block, keep, reach)
         else:
-            variance = moved(variance, means[t, start + place], means[t, start + place + 1], keep)
+            variance = moved(variance, mean, other, keep)
         if block >= oldest:
-            sigmas[t, start + place] = packed(math.sqrt(variance + soft))
+            sigmas[t, place] = packed(math.sqrt(variance + soft))
+        other = mean
         block += 1
-        place = place - 1 if place > 0 else length - 1
+        kind, slot = after(kind, slot, length, step)
 
 
 @kernel_uncounted
-def variance_anew(
-    at: Ring, means: Float32, newest: int, block: int, keep: float, reach: int
-) -> float:
+def variance_anew(at: Ring, means: Float32, block: int, keep: float, reach: int) -> float:
     """v after ``block``, made from nothing over as many blocks as a window remembers."""
-    t, start, length = at
-    blocks = min(reach, block + 1)
-    place = (length - 1 - newest % length + newest - block + blocks - 1) % length
+    t, start, length, step, _ = at
+    first = max(block - reach + 1, 0)
+    kind, slot = first % step, length - 1 - first // step % length
+    other = means[t, place_of(at, first - 1)]
     variance = 0.0
-    for _ in range(blocks):
-        variance = moved(variance, means[t, start + place], means[t, start + place + 1], keep)
-        place = place - 1 if place > 0 else length - 1
+    for _ in range(first, block + 1):
+        mean = means[t, start + kind * (length + REPEATED) + slot]
+        variance = moved(variance, mean, other, keep)
+        other = mean
+        kind, slot = after(kind, slot, length, step)
     return variance
 
 
@@ -227,15 +288,24 @@ def reach_blocks(keep: float) -> int:
 
 
 @kernel_uncounted
-def ring_blocks(history: int, reach: int) -> int:
-    """Places of a level's rings; one more, that repeats the first, stands at the end."""
-    return history + reach + ANEW_BLOCKS + 1
+def ring_blocks(history: int, reach: int, step: int) -> int:
+    """Places of each of a ring's parts; one more, that repeats the first, stands at the end."""
+    return (history + reach + ANEW_BLOCKS) // step + 2
 
 
 @kernel_uncounted
-def line_blocks(reach: int) -> int:
+def lags_below(blocks: int, step: int) -> int:
+    """How many lags 0, step, 2 step … are below so many blocks."""
+    return (blocks + step - 1) // step
+
+
+@kernel_uncounted
+def line_blocks(reach: int, steps: tuple[int, ...]) -> int:
     """Room that ``begin_anew`` needs."""
-    return 2 * (reach + ANEW_BLOCKS + ANEW_LAGS)
+    most = 0
+    for step in steps:
+        most = max(most, step)
+    return (most + 2) * (reach + ANEW_BLOCKS + ANEW_LAGS + 2)
 
 
 @kernel_uncounted
@@ -246,12 +316,46 @@ def weights_of(keep: float) -> tuple[np.float32, np.float32]:
 
 
 @kernel_uncounted
-def put(at: Ring, ring: npt.NDArray[Any], place: int, value: Any) -> None:
-    """Write one place of a ring, and its repetition."""
-    t, start, length = at
-    ring[t, start + place] = value
-    if place == 0:
-        ring[t, start + length] = value
+def place_of(at: Ring, block: int) -> int:
+    """Where in the arrays' row a block stands."""
+    _, start, length, step, _ = at
+    return start + block % step * (length + REPEATED) + length - 1 - block // step % length
+
+
+@kernel_uncounted
+def stands_at(at: Ring, block: int) -> Stands:
+    """First place of a block's part, the same of the block before it, and its place in its part."""
+    _, start, length, step, _ = at
+    group = block // step
+    kind = block - group * step
+    ours = start + kind * (length + REPEATED)
+    older = ours - (length + REPEATED) if kind > 0 else start + (step - 1) * (length + REPEATED) + 1
+    return ours, older, length - 1 - group % length
+
+
+@kernel_uncounted
+def after(kind: int, slot: int, length: int, step: int) -> tuple[int, int]:
+    """Part and place of the block after one that stands there."""
+    if kind + 1 < step:
+        return kind + 1, slot
+    return 0, slot - 1 if slot > 0 else length - 1
+
+
+@kernel_uncounted
+def before(kind: int, slot: int, length: int, step: int) -> tuple[int, int]:
+    """Part and place of the block before one that stands there."""
+    if kind > 0:
+        return kind - 1, slot
+    return step - 1, slot + 1 if slot + 1 < length else 0
+
+
+@kernel_uncounted
+def put(at: Ring, ring: npt.NDArray[Any], stands: Stands, value: Any) -> None:
+    """Write a block's place in a ring, and its repetition."""
+    ours, _, slot = stands
+    ring[at[0], ours + slot] = value
+    if slot == 0:
+        ring[at[0], ours + at[2]] = value
 
 
 @kernel_uncounted

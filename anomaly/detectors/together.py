@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
 from anomaly.detectors import norms
-from anomaly.detectors.soft_windows import EXCLUDED_BLOCKS, Float32, Ring
+from anomaly.detectors.soft_windows import EXCLUDED_BLOCKS, Float32, lags_below
 from anomaly.kernel import kernel_uncounted
 
 #: Over all lags, and over the old ones alone.
@@ -27,35 +27,21 @@ SAID = np.dtype([
 
 @kernel_uncounted
 def add(
-    at: Ring, apart: Float32, newest: int, history: int, typical: float, level: int, sums: Float32
+    t: int, first: int, lags: int, apart: Float32, typical: float, level: int, sums: Float32
 ) -> None:
-    """Add one sensor's R, divided by its typical least, to ``sums float32[levels, history]``.
+    """Add one sensor's R, divided by its typical least, to ``sums float32[levels, lags]``.
 
-    The lags beyond ``newest`` have no block yet; what is added for them is not looked at.
+    The lags beyond the newest block have none yet; what is added for them is not looked at.
     """
-    t, start, length = at
-    head = length - 1 - newest % length
     weight = np.float32(1.0 / (typical + 1e-30))
-    wrapped = min(length - head, history)  # the first lag beyond the ring's end
-    _add(t, start + head, EXCLUDED_BLOCKS, wrapped, apart, weight, level, sums)
-    _add(t, start + head - length, max(wrapped, EXCLUDED_BLOCKS), history, apart, weight, level,
-         sums)
-
-
-@kernel_uncounted
-def _add(
-    t: int, before: int, low: int, high: int, apart: Float32, weight: np.float32, level: int,
-    sums: Float32,
-) -> None:
-    row, lags, ours = np.uint64(t), np.uint64(max(high - low, 0)), np.uint64(level)
-    place, lag = np.uint64(before + low), np.uint64(low)
-    for k in range(lags):
-        sums[ours, lag + k] += weight * apart[row, place + k]
+    row, place, ours = np.uint64(t), np.uint64(first), np.uint64(level)
+    for k in range(np.uint64(lags)):
+        sums[ours, k] += weight * apart[row, place + k]
 
 
 @kernel_uncounted
 def least(level: int, low: int, high: int, sums: Float32) -> float:
-    """The smallest sum among the lags ``low`` … ``high − 1``; by its bits, as it is ≥ 0."""
+    """The smallest sum among the lags number ``low`` … ``high − 1``; by its bits, as it is ≥ 0."""
     ours = np.uint64(level)
     found = np.int32(2147483647)
     for k in range(np.uint64(low), np.uint64(high)):
@@ -77,7 +63,8 @@ def sensors(table: Int64, a: int) -> int:
 def judge(
     asset_level: npt.NDArray[np.void], asset_norm: npt.NDArray[np.void], a: int, moves: bool,
     joined: Int64, shared: Int64, sums: Float32, fresh: Int64, found: Float64,
-    decimations: tuple[int, ...], histories: tuple[int, ...], old_blocks: int, keep: float,
+    decimations: tuple[int, ...], histories: tuple[int, ...], steps: tuple[int, ...],
+    old_blocks: int, keep: float,
 ) -> float:
     """Mean surprise of the machine's sensors together, −1 = no opinion.
 
@@ -90,12 +77,12 @@ def judge(
         fresh[0, level] = 0
         if joined[level] > 1:
             surprise, opinions = 0.0, 0.0
-            far = min(histories[level], shared[level])
+            far = lags_below(min(histories[level], shared[level]), steps[level])
             filled = int(4.0 / (1.0 - keep))
             is_long = histories[level] > old_blocks and shared[level] > old_blocks + filled
             fresh[0, level] = RANGES if is_long else 1
             for part in range(fresh[0, level]):
-                low = old_blocks if part > 0 else EXCLUDED_BLOCKS
+                low = lags_below(old_blocks if part > 0 else EXCLUDED_BLOCKS, steps[level])
                 square = least(level, low, far, sums) / joined[level]
                 place = level * RANGES + part
                 said = norms.judge(asset_norm[a, place], min(square, norms.SQUARE_LIMIT),

@@ -8,6 +8,7 @@ al., ICDM 2016 and Zimmerman et al., "Matrix Profile XIII", 2019.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def _together_surprise(everything: np.ndarray, config: Config) -> np.ndarray:
     """Mean surprise of all sensors together after each row, NaN = none yet."""
     rows, sensors = everything.shape
     held = []
-    for size, history in list(zip(config.decimations, config.histories, strict=True))[1:]:
+    for size, history, step in list(_levels(config))[1:]:
         closed: list[dict[int, int]] = [{} for _ in range(rows)]  # by row: sensor -> its block
         raw: list[list[dict[int, float]]] = []  # by sensor and block: lag -> raw²
         typical: list[list[float]] = []  # by sensor and block: of the nearest ones before it
@@ -48,10 +49,11 @@ def _together_surprise(everything: np.ndarray, config: Config) -> np.ndarray:
                 closed[place[(block + 1) * size - 1]][c] = block
             b = blocks - blocks[0] if count else blocks
             raw.append([
-                {lag: _apart(b, i, lag, 1 - config.keep) for lag in range(16, min(history, i + 1))}
+                {lag: _apart(b, i, lag, 1 - config.keep)
+                 for lag in range(16, min(history, i + 1)) if lag % step == 0}
                 for i in range(count)
             ])
-            typical.append(_typical(distances(blocks, history, config)[0], size,
+            typical.append(_typical(distances(blocks, history, step, config)[0], size,
                                     config.memory_rows))
         for part, first in enumerate((16, config.old_blocks)):
             squares: list[float | None] = []
@@ -69,7 +71,7 @@ def _together_surprise(everything: np.ndarray, config: Config) -> np.ndarray:
                 squares.append(min(
                     sum(raw[c][block][lag] / (typical[c][block] + 1e-30)
                         for c, block in known.items())
-                    for lag in range(first, min(history, newest + 1))
+                    for lag in range(first, min(history, newest + 1)) if lag % step == 0
                 ) / len(known))
             held.append(_surprises(squares, size, config.memory_rows))
     mean = np.full(rows, np.nan)
@@ -96,10 +98,10 @@ def _typical(squares: list[float | None], size: int, memory_rows: float) -> list
 def _sensor(values: np.ndarray, config: Config) -> np.ndarray:
     """Mean of the surprises that are known after each value, NaN = none yet."""
     held = []
-    for size, history in zip(config.decimations, config.histories, strict=True):
+    for size, history, step in _levels(config):
         count = len(values) // size
         blocks = values[: count * size].reshape(count, size).mean(axis=1)
-        for squares in distances(blocks, history, config):
+        for squares in distances(blocks, history, step, config):
             said = [math.nan, *_surprises(squares, size, config.memory_rows)]
             held.append([said[(n + 1) // size] for n in range(len(values))])
     known = ~np.isnan(held)
@@ -107,8 +109,18 @@ def _sensor(values: np.ndarray, config: Config) -> np.ndarray:
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
-def distances(blocks: np.ndarray, history: int, config: Config) -> list[list[float | None]]:
-    """Nearest squared distance after each block, per lag range and kind; None = not judged."""
+def _levels(config: Config) -> Iterator[tuple[int, int, int]]:
+    """Of each level the values per block, the blocks compared, and the step of the lags."""
+    return zip(config.decimations, config.histories, config.steps, strict=True)
+
+
+def distances(
+    blocks: np.ndarray, history: int, step: int, config: Config
+) -> list[list[float | None]]:
+    """Nearest squared distance after each block, per lag range and kind; None = not judged.
+
+    The lags are multiples of ``step``.
+    """
     share, count = 1 - config.keep, len(blocks)
     filled = int(4 / share)
     out: list[list[float | None]] = [[] for _ in range(6)]
@@ -123,6 +135,8 @@ def distances(blocks: np.ndarray, history: int, config: Config) -> list[list[flo
         sigma = math.sqrt(variance[i] + soft)
         squares = {}
         for lag in range(16, min(history, i + 1)):
+            if lag % step:
+                continue
             j = i - lag
             raw = _apart(b, i, lag, share)
             centred = raw - (1 - 2**-18) * (mean[i] - mean[j]) ** 2
