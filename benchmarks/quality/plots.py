@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by the colour-blind, and in print.
-_COLOURS = ("#0072B2", "#999999", "#000000", "#E69F00", "#CC79A7", "#D55E00", "#009E73", "#56B4E9")
+# Okabe and Ito's palette, told apart by the colour-blind and in print, and a violet as the ninth.
+_COLOURS = ("#0072B2", "#999999", "#000000", "#E69F00", "#CC79A7", "#D55E00", "#009E73", "#56B4E9",
+            "#6A3D9A")
 _MARKERS = "osD^vP*X"
 
 _RECORD_PANELS = (
