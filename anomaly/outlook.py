@@ -191,7 +191,8 @@ def _outside(room: _Room, a: int, lead: int) -> list[int]:
     ends = history["blocks"][tags[columns, None]] - np.arange(1, 4)
     now = np.median(points[tags[columns, None], ends], axis=1)
     out = (known["ready"] == 1) & ((now < known["low"]) | (now > known["high"]))
-    columns, away = columns[out], (np.abs(now - known["centre"]) / known["spread"])[out]
+    columns, now, known = columns[out], now[out], known[out]
+    away = np.abs(now - known["centre"]) / known["spread"]
     return [int(c) for c in columns[np.argsort(-away, kind="stable")][:OTHERS]]
 
 

@@ -192,7 +192,7 @@ class Lane:
             f"times in {unit}" for unit in self.decoder.units]
         fresh = [text for text in seen if text not in self.said]
         self.said.update(fresh)
-        if not self.paced:
+        if not self.paced and self.partition == 0:  # one partition speaks for the topic
             fresh += self._pace()
         return fresh
 

@@ -60,10 +60,8 @@ GIVE_WAY_SECONDS = 1.0
 SHOW_SECONDS = 0.25
 #: A worker outside its group for so long gets a new consumer: longer than any rebalance takes.
 REJOIN_SECONDS = 30.0
-#: How long a partition rests before a schema that could not be fetched is asked for again.
-REST_SECONDS = 2.0
-#: How often that is said.
-COMPLAIN_SECONDS = 30.0
+#: A partition rests so long before a schema that is away is asked for again; how often it is said.
+REST_SECONDS, COMPLAIN_SECONDS = 2.0, 30.0
 #: Pending bytes at which a commit no longer waits for its time.
 PENDING_LIMIT_BYTES = 8 << 20
 
@@ -96,7 +94,7 @@ class Worker:
     _member_at: float = 0.0
     _state_partitions: int = 0
     _isolation: Isolation = field(init=False)
-    _complaint: tuple[str, float] = ("", -math.inf)
+    _complaints: dict[str, float] = field(default_factory=dict)
     _schemas: SchemaReader | None = None
     _paused: set[int] = field(default_factory=set)
     _resting: dict[int, float] = field(default_factory=dict)
@@ -279,8 +277,9 @@ class Worker:
     def _complain(self, text: str) -> None:
         """Say what goes on being wrong, once in a while."""
         now = self.clock.seconds()
-        if text != self._complaint[0] or now >= self._complaint[1] + COMPLAIN_SECONDS:
-            self._complaint = text, now
+        told = {t: since for t, since in self._complaints.items() if now < since + COMPLAIN_SECONDS}
+        self._complaints = {text: now} | told
+        if text not in told:
             self.say(text)
 
     def _notice_loss(self, partition: int, position: int, offset: int) -> None:

@@ -21,7 +21,7 @@ def test_the_earlier_of_two_workers_with_one_name_stops_and_says_why() -> None:
         later = deployed.start_worker()
         kafka_broker.wait_for(lambda: earlier.poll() is not None, 60, "the earlier one's end")
         assert earlier.returncode == 1, deployed.logs()
-        assert "another worker was started with our name, 'hall-1'" in deployed.logs()
+        assert "was started with our name" in deployed.logs(), deployed.logs()
         assert "Traceback" not in deployed.logs()
         live_service.send(deployed, rows[2500:])
         live_service.wait_until_done(deployed, 60)
