@@ -30,7 +30,7 @@ from streams.times import NO_TIME
 #: Rows that a recording is to keep: four times the warm-up of the settings …
 LEAST_ROWS = 2_000
 #: … and the share of them that teaches, where that is more, as protocols of such recordings have
-#: it. Both together: 91 alerts of three simulated healthy days became none (``benchmarks.pace``).
+#: it. Both together: 99 alerts of three simulated healthy days became none (``benchmarks.pace``).
 LEARNED_SHARE = 0.15
 #: Lengths that people think in; beyond a minute a machine's own rhythm is lost.
 LENGTHS = (2, 5, 10, 15, 20, 30, 60)
