@@ -26,9 +26,9 @@ from streams.json_scan import (
     byte_at,
     field_of,
     find_pair,
-    is_of_number,
     is_umh,
     number_at,
+    number_end,
     space_at,
     string_at,
 )
@@ -265,9 +265,7 @@ def _list(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
 @kernel
 def _cell(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
     """One number, or ``null`` for NaN: where it ends (−1 = left to the codec), and 1."""
-    stop = at
-    while stop < end and is_of_number(byte_at(text, stop)):
-        stop += 1
+    stop = number_end(text, at, end)
     if numbers.size == 0:
         return -1, 0
     if stop > at:
@@ -282,9 +280,7 @@ def _cell(text: UInt8, at: int, end: int, numbers: Float64) -> tuple[int, int]:
 @kernel
 def _whole(text: UInt8, at: int, end: int, times: Int64) -> tuple[int, int]:
     """One whole number: where it ends (−1 = left to the codec), and 1."""
-    stop = at
-    while stop < end and is_of_number(byte_at(text, stop)):
-        stop += 1
+    stop = number_end(text, at, end)
     if times.size == 0:
         return -1, 0
     whole, times[0], _ = number_at(text, at, stop)

@@ -165,8 +165,7 @@ def _as_before(text: UInt8, at: int, end: int, shape: Int64, place: Int64) -> bo
                     return False
                 at += 1
         else:
-            while at < end and is_of_number(byte_at(text, at)):
-                at += 1
+            at = number_end(text, at, end)
         place[which, 0], place[which, 1] = start, at
     return at == end
 
@@ -213,9 +212,7 @@ def _fields(
                 return False
             place[which, 0], place[which, 1] = at + 1, stop - 1
         else:
-            stop = at
-            while stop < end and is_of_number(byte_at(text, stop)):
-                stop += 1
+            stop = number_end(text, at, end)
             place[which, 0], place[which, 1] = at, stop
         at = space_at(text, stop, end)
         if at >= end or byte_at(text, at) != (CLOSE if k == 3 else COMMA):
@@ -271,8 +268,14 @@ def same(one: UInt8, at: int, end: int, other: UInt8, start: int, stop: int) -> 
 
 
 @kernel
-def is_of_number(byte: int) -> bool:
-    return 48 <= byte <= 57 or byte == 45 or byte == 43 or byte == 46 or byte == 101 or byte == 69
+def number_end(text: UInt8, at: int, end: int) -> int:
+    """Behind the characters from ``at`` on that numbers are made of."""
+    while at < end:
+        byte = byte_at(text, at)
+        if not (48 <= byte <= 57 or byte == 45 or byte == 43 or byte == 46 or byte in (101, 69)):
+            break
+        at += 1
+    return at
 
 
 @kernel

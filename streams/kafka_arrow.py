@@ -37,7 +37,7 @@ class Names(Protocol):
 
 
 class ArrowProblem(ValueError):
-    """``reason`` is a key of ``kafka_codec.REASONS``."""
+    """``reason`` is a key of ``refusals.REASONS``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

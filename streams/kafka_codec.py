@@ -5,9 +5,8 @@ either of them with lists (columnar), ``{"asset","ts",…}`` (a flat row: all ot
 Arrow IPC streams, the United Manufacturing Hub's topic keys, and the same as records of a schema
 registry. Each message says by itself what it is: a restart decodes the same bytes to the same
 columns. What was recognised is counted for whoever wants to say so. What cannot be used gets one
-reason from :data:`REASONS`; bytes are never lost, because the caller still has them. No broker and
-no clock: time comes from the message only. Longer than 500 lines by a few: the shapes are told
-apart in one place.
+reason (``refusals``); bytes are never lost, because the caller still has them. No broker and no
+clock: time comes from the message only.
 """
 
 from __future__ import annotations
@@ -31,34 +30,9 @@ from streams.json_scan import Names, nesting
 from streams.kafka_columns import Columns, Decoded, Row, whole_times
 from streams.message_fields import Fields, envelope
 from streams.read_ahead import Ahead
+from streams.refusals import Unusable
 from streams.schema_formats import SchemaReader, Unreadable, shaped
 from streams.schema_registry import number_of
-
-#: Closed list: why a message was not understood -> what it means.
-REASONS = {
-    "tombstone": "messages without a value",
-    "empty": "messages of no bytes",
-    "too_large": "messages above the size limit",
-    "too_deep": "JSON nested deeper than the limit",
-    "malformed_json": "messages that are not JSON",
-    "malformed_arrow": "messages that are no usable Arrow IPC stream",
-    "unknown_shape": "JSON that is none of the known shapes",
-    "no_asset": "readings without an asset",
-    "no_sensor": "readings without a sensor",
-    "no_time": "readings without a time",
-    "unreadable_time": "times that cannot be read",
-    "not_a_number": "values that are no numbers",
-    "no_values": "rows without any value",
-    "columns_differ": "columns of different lengths",
-    "name_too_long": "names longer than the limit",
-    "too_many_readings": "messages with more readings than the limit",
-    "too_many_names": "assets or sensors beyond the limit",
-    "isolated": "messages of an asset that is set aside because the engine failed on it",
-    "failed": "messages on which decoding failed",
-    "no_schema_registry": "messages of a schema registry, and none is set",
-    "unknown_schema": "messages whose schema the registry lacks or that cannot be used",
-    "schema_mismatch": "messages that their schema does not fit",
-}
 
 #: Readings are handed on in batches of about this many; results do not depend on it.
 READINGS_PER_BATCH = 1 << 16
@@ -84,14 +58,6 @@ class Limits:
     message_bytes: int = 1 << 20
     depth: int = 8
     readings: int = 1 << 18
-
-
-class Unusable(Exception):
-    """A message that cannot be used; ``reason`` is a key of :data:`REASONS`."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Decoder:

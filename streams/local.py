@@ -24,9 +24,9 @@ from anomaly.registry import Registry
 from streams.checkpoint import DirectoryCheckpoint
 from streams.errors import InputError, OutputError, UsageError
 from streams.journal import Journal, line_of
-from streams.kafka_codec import REASONS
 from streams.kafka_state import Book
 from streams.lane import Lane, decoder_of, schema_reader
+from streams.refusals import REASONS
 from streams.settings import Settings
 
 #: Bytes that are read, and so handled, at once.

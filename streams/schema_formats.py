@@ -40,7 +40,7 @@ class Fields(Protocol):
 
 
 class Unreadable(Exception):
-    """``reason`` is a key of ``kafka_codec.REASONS``."""
+    """``reason`` is a key of ``refusals.REASONS``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

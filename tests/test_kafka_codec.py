@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from anomaly.registry import Registry
 from streams.instants import UnreadableTime, to_nanoseconds
-from streams.kafka_codec import REASONS, Decoded, Decoder, Limits
+from streams.kafka_codec import Decoded, Decoder, Limits
 from streams.message_fields import Fields
+from streams.refusals import REASONS
 
 SECOND = 10**9
 T = 1_700_000_000

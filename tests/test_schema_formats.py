@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from anomaly.registry import Registry
-from streams.kafka_codec import REASONS, Decoder
+from streams.kafka_codec import Decoder
 from streams.kafka_settings import SchemaRegistrySettings
+from streams.refusals import REASONS
 from streams.schema_formats import SchemaReader
 from streams.schema_registry import RegistryError, SchemaRegistry
 from tests import schema_server
