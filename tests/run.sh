@@ -26,5 +26,9 @@ fi
 # deep learning that its metrics never import.
 "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps 'TSB-AD==1.5'
 "$environment/bin/ruff" check .
+# Kernels are compiled on the second core meanwhile: two test processes would both do it.
+"$environment/bin/python" -c \
+    'from streams import live, settings; live.warm(settings.load(None, {}, {}))' &
 "$environment/bin/mypy"
+wait "$!"
 OPENBLAS_NUM_THREADS=1 "$environment/bin/python" -m pytest -n "${ANDON_TEST_JOBS:-2}" --dist loadfile "$@"
