@@ -108,7 +108,7 @@ def attach(
         else:
             alert = made[index][1]
             if alert.state == "resolved":
-                case[a]["open"] = 0
+                case[a]["open"], case[a]["rows"] = 0, 0  # of one that is over no row is counted
                 continue
             told[index] = place, _opened(room, case[a], a, alert)
             begun[a] = place
@@ -189,7 +189,7 @@ def _outside(room: _Room, a: int, lead: int) -> list[int]:
     if not columns.size:
         return []
     ends = history["blocks"][tags[columns, None]] - np.arange(1, 4)
-    now = np.median(points[tags[columns, None], ends], axis=1)
+    now = np.sort(points[tags[columns, None], ends], axis=1)[:, 1]  # their median
     out = (known["ready"] == 1) & ((now < known["low"]) | (now > known["high"]))
     columns, now, known = columns[out], now[out], known[out]
     away = np.abs(now - known["centre"]) / known["spread"]

@@ -143,7 +143,7 @@ def forecast(
         return None
     rising = points if upward else -points
     level = limit if upward else -limit
-    if np.median(rising[-3:]) >= level:
+    if sorted(rising[-3:].tolist())[1] >= level:
         return TimeLeft(0.0, 0.0, 0.0, 0)
     line = _line(rising, level)
     if line is None:
@@ -202,10 +202,14 @@ def line(points: Float64, level: float) -> tuple[float, float]:
     """Points until the level, and the relative error of that; NaN where there is no trend.
 
     The slope is the median of the slopes between all pairs of points (Sen, "Estimates of the
-    regression coefficient based on Kendall's tau", JASA 63 (1968) 1379-1389, section 2).
+    regression coefficient based on Kendall's tau", JASA 63 (1968) 1379-1389, section 2). Windows
+    from short to long, up to the first that looks back as far as it looks ahead; without one, the
+    last that rises. Most lines that are asked for are none, so a window is measured only as far as
+    it must be: one that does not rise shows it by counting, and one whose level is too far ahead
+    by its slope alone.
     """
     n = points.size
-    ahead, spread, certainty, last = np.nan, np.nan, 0.0, 0
+    ahead, spread, certainty, last, put_off = np.nan, np.nan, 0.0, 0, 0
     slopes = np.empty(_LINE_POINTS * (_LINE_POINTS - 1) // 2)
     for k in range(_WINDOWS):
         window = n if k == _WINDOWS - 1 else _window(n, k)
@@ -213,31 +217,84 @@ def line(points: Float64, level: float) -> tuple[float, float]:
             continue
         last = window
         y, step = thinned(points[n - window :])
-        count = 0
-        for i in range(y.size):
-            for j in range(i + 1, y.size):
-                slopes[count] = (y[j] - y[i]) / ((j - i) * step)
-                count += 1
-        order(slopes, 0, count, _first_of(count, 0.25))
-        order(slopes, _first_of(count, 0.25), count, _first_of(count, 0.5))
+        if not _rises(y):
+            continue
+        count = _slopes(y, step, slopes)
+        order(slopes, 0, count, _first_of(count, 0.5))
         slope = quantile(slopes, count, 0.5)
         if slope <= 0.0:
             continue
-        order(slopes, _first_of(count, 0.5), count, _first_of(count, 0.75))
-        width = quantile(slopes, count, 0.75) - quantile(slopes, count, 0.25)
-        places = (window - y.size * step) + (np.arange(y.size) + 0.5) * step - 0.5
-        ends = y + slope * (window - 1 - places)
-        now = middle(ends.copy())
-        noise = 1.4826 * middle(np.abs(ends - now))
-        error = width / 1.35 / np.sqrt(y.size / 2.0)  # of the median of the slopes
-        gap = max(level - now, 0.25 * noise, 1e-300)
-        ahead, spread = gap / slope, np.hypot(error / slope, noise / gap)
-        certainty = slope / max(error, 1e-300)
+        now = middle(_ends(y, step, window, slope))
+        if (level - now) / slope > window:
+            put_off = window
+            continue
+        ahead, spread, certainty = _measured(y, step, window, level, slopes, count)
+        put_off = 0
         if ahead <= window:
             break
+    if put_off == n:
+        return np.nan, np.nan  # further ahead than the history reaches back
+    if put_off > 0:
+        y, step = thinned(points[n - put_off :])
+        count = _slopes(y, step, slopes)
+        ahead, spread, certainty = _measured(y, step, put_off, level, slopes, count)
     if certainty < _LEAST_SLOPE or ahead > n:
         return np.nan, np.nan
     return max(ahead, 1e-9), min(spread, 1.5)
+
+
+@kernel
+def _rises(y: Float64) -> bool:
+    """False where the median of the slopes cannot be above zero."""
+    falling, count = 0, y.size * (y.size - 1) // 2
+    for apart in range(1, y.size):
+        later = y[apart:]
+        for i in range(later.size):
+            falling += 1 if later[i] <= y[i] else 0
+    return bool(falling < _first_of(count, 0.5) + 2)
+
+
+@kernel
+def _slopes(y: Float64, step: int, slopes: Float64) -> int:
+    """Slopes between all pairs of points that stand ``step`` apart; how many.
+
+    Pairs of one distance after another: one divisor for many, which the processor does at once.
+    """
+    count = 0
+    for apart in range(1, y.size):
+        distance, later = float(apart * step), y[apart:]
+        found = slopes[count : count + later.size]
+        for i in range(later.size):
+            found[i] = (later[i] - y[i]) / distance
+        count += later.size
+    return count
+
+
+@kernel
+def _ends(y: Float64, step: int, window: int, slope: float) -> Float64:
+    """Where each point would be by the window's end, if it went on with the slope."""
+    places = (window - y.size * step) + (np.arange(y.size) + 0.5) * step - 0.5
+    found: Float64 = y + slope * (window - 1 - places)
+    return found
+
+
+@kernel
+def _measured(
+    y: Float64, step: int, window: int, level: float, slopes: Float64, count: int
+) -> tuple[float, float, float]:
+    """Points until the level by one window's line, its relative error, slope over its error."""
+    order(slopes, 0, count, _first_of(count, 0.25))
+    order(slopes, _first_of(count, 0.25), count, _first_of(count, 0.5))
+    slope = quantile(slopes, count, 0.5)
+    order(slopes, _first_of(count, 0.5), count, _first_of(count, 0.75))
+    width = quantile(slopes, count, 0.75) - quantile(slopes, count, 0.25)
+    ends = _ends(y, step, window, slope)
+    now = middle(ends.copy())
+    noise = 1.4826 * middle(np.abs(ends - now))
+    error = width / 1.35 / np.sqrt(y.size / 2.0)  # of the median of the slopes
+    gap = max(level - now, 0.25 * noise, 1e-300)
+    ahead = gap / slope
+    return ahead, np.hypot(error / slope, noise / gap), slope / max(error, 1e-300)
 
 
 @kernel
@@ -255,7 +312,13 @@ def thinned(points: Float64) -> tuple[Float64, int]:
     start = points.size - blocks * block
     y = np.empty(blocks)
     for b in range(blocks):
-        y[b] = pairwise_sum(points[start + b * block : start + (b + 1) * block]) / block
+        if block < 8:  # one after another, as that does it, without the call
+            total = -0.0
+            for i in range(block):
+                total += points[start + b * block + i]
+        else:
+            total = pairwise_sum(points[start + b * block : start + (b + 1) * block])
+        y[b] = total / block
     return y, block
 
 
