@@ -42,6 +42,7 @@ _IDLE_NS = 300 * 10**9  # time at rest that is told at once, be it one stop or m
 _REST_NS = 300 * 10**9  # a shorter stop needs no start-up
 _SETTLE, _SETTLE_NS = 3, 7200 * 10**9  # a start-up, against the rest before it; at most
 _HOLD_NS = 600 * 10**9  # a power holds so long at most
+_ALIKE = 0.02  # share of its interval by which a source that sends by the clock may be off
 
 #: What an asset does, as far as judging it goes.
 WORKS, SETTLES, RESTS = range(3)
@@ -85,6 +86,9 @@ SHOP = np.dtype([
     ("settled_ns", np.int64),  # when it is over its latest start-up
     ("told", np.int64),  # 1 once a state was said
     ("part_ns", np.int64),  # of the latest part, 0 = none yet
+    # Where rows count several parts: the interval that came twice in a row, and the latest.
+    ("beat_ns", np.int64),
+    ("length_ns", np.int64),
 ])
 
 
@@ -201,12 +205,14 @@ def _product(shop: Record, known: Float64, value: float) -> int:
 def finish(
     asset_shop: Records, micro_ns: int, hold_ns: int, asset: Int64, time_ns: Int64, state: Int8,
     product: Int64, made: Float64, rejects: Float64, energy: Float64, told: Float64,
-    out: Records, idle: Records,
+    per_row: Float64, out: Records, idle: Records,
 ) -> tuple[int, int]:
     """Observations to finished cycles and to standstills; returns how many of each.
 
     A cycle's seconds are what was worked for it, short stops included; waiting for a neighbour,
     longer stops and changeovers are not. What was drawn then is not the part's either.
+    ``per_row`` counts the parts of each row, NaN = a counter tells them: what a lost row would
+    have counted is not in the next one, so that nothing is known of the time between.
     """
     m = stills = 0
     for i in range(asset.size):
@@ -219,6 +225,8 @@ def finish(
             continue
         if shop["seen_ns"] != 0:
             _spend(shop, t - shop["seen_ns"], used, micro_ns, hold_ns)
+            if per_row[i] == per_row[i] and _row_lost(shop, t - shop["seen_ns"], per_row[i]):
+                shop["whole"] = 0
         shop["seen_ns"] = t
         if made[i] > 0.0:
             works = shop["worked_ns"] + shop["stopped_ns"]
@@ -266,6 +274,21 @@ def _spend(shop: Record, length: int, used: float, micro_ns: int, hold_ns: int) 
         shop["stopped_ns"] += length
         if shop["stopped_ns"] >= micro_ns:  # a stop, no part of any cycle
             shop["whole"] = 0
+
+
+@kernel
+def _row_lost(shop: Record, length: int, parts: float) -> bool:
+    """Whether a source that counts several parts by the clock has left out a row, or more.
+
+    Only a whole number of its intervals is a lost row; any other pause is the machine's.
+    """
+    if parts > 1.0 and abs(length - shop["length_ns"]) <= _ALIKE * length:
+        shop["beat_ns"] = length
+    shop["length_ns"] = length
+    beat = shop["beat_ns"]
+    if beat == 0 or length <= beat + _ALIKE * beat:
+        return False
+    return bool(abs(length - np.rint(length / beat) * beat) <= _ALIKE * beat)
 
 
 @kernel

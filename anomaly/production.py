@@ -52,7 +52,7 @@ __all__ = [
 
 #: Of each component that the stage keeps.
 VERSIONS = {
-    "production": 4, "shapes": shapes.VERSION, "levels": levels.VERSION,
+    "production": 5, "shapes": shapes.VERSION, "levels": levels.VERSION,
     "ledger": ledger.VERSION, "accounts": accounts.VERSION,
     "inefficiency": inefficiency.VERSION, "bottleneck": bottleneck.VERSION,
 }
@@ -451,7 +451,8 @@ def _settle(
     hold_ns = round(config.ledger.hold_seconds * 1e9)
     counts = observations.finish(
         own["asset_shop"], limit_ns, hold_ns, asset, time_ns, canonical, product, settled.parts,
-        settled.rejects, energy, np.ascontiguousarray(x[:, ROLE["cycle"]]), cycle, idle)
+        settled.rejects, energy, np.ascontiguousarray(x[:, ROLE["cycle"]]),
+        np.where(roles.shape[asset] < 0, x[:, ROLE["parts_per_row"]], np.nan), cycle, idle)
     share = config.budget_share * budget_per_week
     findings = inefficiency.run(config.inefficiency, state["inefficiency"], share,
                                 cycle[: counts[0]], idle[: counts[1]])
