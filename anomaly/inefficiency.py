@@ -48,7 +48,7 @@ _RECENT, _RECENT_STILL = np.array([0.02, 0.02, 0.25, 0.02]), 0.1
 
 _KINDS = 4  # charts per product; idle energy is the asset's
 #: Parts of the budget: the most to what is hardest to see and met most often.
-_SHARES = np.array([0.34, 0.20, 0.20, 0.16, 0.08])
+SHARES = np.array([0.34, 0.20, 0.20, 0.16, 0.08])
 #: And this to the bottleneck of a line.
 BOTTLENECK_SHARE = 0.02
 _WEEK_SECONDS = 604_800.0
@@ -286,11 +286,11 @@ def judge(
             rows = week / ENERGY_ROWS if k == ENERGY else week
             charts.recall(own_charts[k], value[k] / trials, _RECENT[k])
             actual = charts.follow(
-                own_charts[k], value[k], trials, t, rows / _SHARES[k], shift, factor)
+                own_charts[k], value[k], trials, t, rows / SHARES[k], shift, factor)
             if own_charts[k]["firing"] != before:
                 if before == 0:
                     _name(own_charts[k], k, own["changed_ns"], kind["seconds"])
-                out[m]["period_seconds"] = _WEEK_SECONDS / budget / _SHARES[k]
+                out[m]["period_seconds"] = _WEEK_SECONDS / budget / SHARES[k]
                 m = _tell(own_charts[k], row["row"], a, p, t, actual, kind["seconds"], out, m)
     return cycles.size, m
 
@@ -373,12 +373,12 @@ def judge_idle(
             continue
         before = chart["firing"]
         charts.recall(chart, row["power"], _RECENT_STILL)
-        per_limit = 2.0 * chart["seen"] / budget / _SHARES[IDLE_ENERGY]
+        per_limit = 2.0 * chart["seen"] / budget / SHARES[IDLE_ENERGY]
         actual = charts.follow(chart, row["power"], 1.0, t, per_limit, shift, 2.0)
         if chart["firing"] != before:
             if before == 0:
                 _name(chart, IDLE_ENERGY, 0, 0.0)
-            out[m]["period_seconds"] = _WEEK_SECONDS / budget / _SHARES[IDLE_ENERGY]
+            out[m]["period_seconds"] = _WEEK_SECONDS / budget / SHARES[IDLE_ENERGY]
             usual = own["usual_seconds"] if own["usual_seconds"] > 0.0 else np.nan
             m = _tell(chart, row["row"], a, 0, t, actual, usual, out, m)
     return m

@@ -20,6 +20,9 @@ week, of which ``budget_share`` goes to losses (``anomaly.production``).
   of ``ppd``, ``hrss`` and ``genesis``, through the whole engine (``benchmarks.losses_real``);
 * ``losses.promise.<background>``: findings on healthy cycles over the promised ones, for these and
   for independent and autocorrelated noise of 1 and 3 %;
+* ``losses.limit.<noise>.<size>``: the same slower cycle called by the best detector that is told
+  everything, at the same share of the budget and at all of it (``benchmarks.losses_limit``): where
+  cycles remember the last one, forty cycles are out of anybody's reach;
 * ``losses.nuisance.<background>.<kind>``: machines that spoke at a healthy change;
 * ``losses.interval_coverage.<set>``: see ``benchmarks.timeleft``.
 
@@ -43,13 +46,19 @@ import pyarrow.parquet as pq
 
 from anomaly import inefficiency, production
 from anomaly.batches import Float64
-from benchmarks import losses_live, losses_real, timeleft
+from benchmarks import losses_limit, losses_live, losses_real, timeleft
 
 CYCLE_SECONDS = 76.0
 HEALTHY, CHANGED = 700, 400
 BUDGET_PER_WEEK = 1.0
 #: What of it goes to losses, where cycles are told.
 LOSSES_PER_WEEK = BUDGET_PER_WEEK * production.Config().budget_share
+#: Usual cycles between two false calls of a slower cycle: by its share, and with all of the budget.
+CYCLES_APART = 604_800.0 / CYCLE_SECONDS / (
+    LOSSES_PER_WEEK * float(inefficiency.SHARES[inefficiency.SLOW_CYCLE]))
+CYCLES_APART_AT_MOST = 604_800.0 / CYCLE_SECONDS / BUDGET_PER_WEEK
+#: Deviation of the cycles and what of the last one they remember.
+NOISES = tuple((deviation, memory) for deviation in (0.01, 0.03) for memory in (0.0, 0.3, 0.7))
 #: Parts in a row of a background; one where none is given.
 PARTS = {"sme_cycles": 30}
 PROMISE_MACHINES, PROMISE_CYCLES = 48, 4000
@@ -79,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.part in ("all", "live"):
         found |= live(options.data, options.lines)
     if options.part in ("all", "charts"):
-        found |= on_charts(options.data, options.seeds)
+        found |= on_charts(options.data, options.seeds) | limits()
     if options.part in ("all", "real"):
         for name in losses_real.PARTS:
             if (options.data / name).is_dir():
@@ -171,15 +180,30 @@ def noises() -> dict[str, Float64]:
     """Noise of 1 and 3 %, independent or remembering its last value."""
     generator = np.random.default_rng(0)
     found = {}
-    for deviation in (0.01, 0.03):
-        for memory in (0.0, 0.3, 0.7):
-            fresh = generator.normal(size=20_000)
-            values = np.empty(fresh.size)
-            values[0] = fresh[0]
-            for i in range(1, fresh.size):
-                values[i] = memory * values[i - 1] + np.sqrt(1.0 - memory**2) * fresh[i]
-            found[f"noise_{deviation:g}_memory_{memory:g}"] = deviation * values
+    for deviation, memory in NOISES:
+        fresh = generator.normal(size=20_000)
+        values = np.empty(fresh.size)
+        values[0] = fresh[0]
+        for i in range(1, fresh.size):
+            values[i] = memory * values[i - 1] + np.sqrt(1.0 - memory**2) * fresh[i]
+        found[_noise(deviation, memory)] = deviation * values
     return found
+
+
+def limits() -> dict[str, Any]:
+    """How soon the best that knows everything calls a slower cycle in the same noises."""
+    found: dict[str, Any] = {}
+    for deviation, memory in NOISES:
+        for size in SIZES["slow_cycle"][:2]:
+            at_all = losses_limit.soonest(deviation, memory, size, CYCLES_APART_AT_MOST)
+            found[f"losses.limit.{_noise(deviation, memory)}.{size:g}"] = losses_limit.soonest(
+                deviation, memory, size, CYCLES_APART) | {
+                    "median_cycles_with_all_of_the_budget": at_all["median_cycles"]}
+    return found
+
+
+def _noise(deviation: float, memory: float) -> str:
+    return f"noise_{deviation:g}_memory_{memory:g}"
 
 
 def kept(scatter: Float64, parts: int) -> dict[str, Any]:

@@ -389,10 +389,12 @@ def _findings(
     judged = replace(inefficiency.Config(), products=config.products)
     cycle = np.zeros(rows.asset.size, inefficiency.CYCLE)
     idle = np.zeros(2 * rows.asset.size, inefficiency.IDLE)
+    per_row = settled.parts if options.parts_per_row else np.full(rows.asset.size, np.nan)
     cycles, stills = observations.finish(
         np.zeros(len(rows.names), observations.SHOP), round(config.micro_stop_seconds * 1e9),
         round(config.hold_seconds * 1e9), rows.asset, rows.time_ns, state, product, settled.parts,
-        settled.rejects, energy, np.ascontiguousarray(rows.value[:, _ROLE["cycle"]]), cycle, idle)
+        settled.rejects, energy, np.ascontiguousarray(rows.value[:, _ROLE["cycle"]]), per_row,
+        cycle, idle)
     cycle["told"] = 1 if "product" in rows.found else 0
     memory = inefficiency.allocate(judged, len(rows.names))
     found = inefficiency.run(
