@@ -28,9 +28,10 @@ from streams.recordings import Frame
 from streams.rejections import Place, Rejections
 from streams.times import NO_TIME
 
-#: Readings in a batch: the engine's scratch stays within a processor's cache, and a call's own
-#: cost is nothing against it. Results do not depend on it.
-READINGS_PER_BATCH = 1 << 17
+#: Readings in a batch: as many as a frame has. The more rows of a machine come together, the less
+#: often its history of shapes is fetched from memory (a plant at 10 Hz: 240 ns a reading against
+#: 380 with an eighth of it). Results do not depend on it.
+READINGS_PER_BATCH = 1 << 20
 
 
 #: Above this many combinations of asset and sensor a table of them costs more than sorting.

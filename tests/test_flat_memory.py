@@ -21,7 +21,7 @@ from anomaly.batches import reading_batch
 from anomaly.config import parse
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
-from streams import settings
+from streams import codec, settings
 from streams.codec import FrameDecoder
 from streams.kafka_codec import Decoder
 from streams.recordings import open_recording
@@ -103,8 +103,11 @@ def test_the_engine(row_seconds: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_reading_files(kind: str, tmp_path: Path) -> None:
+def test_reading_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second half of a file takes no more than the first; Arrow's own memory is asked, too."""
+    monkeypatch.setattr(codec, "READINGS_PER_BATCH", 1 << 17)
     rows, path = 600_000, tmp_path / f"m.{kind}"
     table = pa.table({"time": 1_700_000_000 + np.arange(rows), **{
         f"s{c}": np.random.default_rng(c).normal(size=rows).round(3) for c in range(4)}})
