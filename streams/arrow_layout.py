@@ -91,7 +91,7 @@ def _reads_alike(
     place = np.zeros((1, 8), np.int64)
     place[0, [KEY, KEY_LENGTH]] = 0, -1 if key is None else len(key)
     place[0, [VALUE, VALUE_LENGTH]] = len(key or b""), len(value)
-    block = Block((key or b"") + value, place, (0, 0), -1)
+    block = Block((key or b"") + value, place, (0, 0))
     rows = arrow_columns.scan(block, names, layouts, len(value), piece[3].size)
     return rows is not None and all(
         one.tobytes() == other.tobytes()

@@ -146,7 +146,8 @@ class KafkaSource:
         self._finish_joining()
         if not self._is_fast:
             return {place.partition: records for place, records in polled.items()}
-        return {place.partition: wire.Records(parts) for place, parts in polled.items()}
+        return {place.partition: wire.Records(wire.joined(parts))
+                for place, parts in polled.items()}
 
     def _finish_joining(self) -> None:
         """Have a join that was begun come to its end.

@@ -35,6 +35,10 @@ UInt8 = npt.NDArray[np.uint8]
 OFFSET, TIME, KEY, KEY_LENGTH, VALUE, VALUE_LENGTH, HEADERS, SIZE = range(8)
 
 
+#: Blocks of more bytes are left alone by :func:`joined`: there is nothing to be gained.
+SMALL_BYTES = 1 << 15
+
+
 class DamagedBatchError(KafkaError):  # type: ignore[misc]
     """A batch whose checksum or codec is wrong: the offsets ``first`` … ``after`` − 1."""
 
@@ -51,13 +55,15 @@ class Block:
     and counts it by ``len``.
     """
 
-    __slots__ = ("_lists", "base", "columns", "epoch", "log_time", "place", "text")
+    __slots__ = ("_lists", "base", "columns", "epoch", "is_logged", "place", "text")
 
-    def __init__(self, text: bytes, columns: Int64, base: tuple[int, int], log_time: int) -> None:
+    def __init__(
+        self, text: bytes, columns: Int64, base: tuple[int, int], is_logged: bool = False
+    ) -> None:
         self.text = text
         self.columns = columns  # int64[n, 8]
         self.base = base  # offset and time of the batch
-        self.log_time = log_time  # the broker's own time of the batch, −1 = the records' times
+        self.is_logged = is_logged  # the times are the broker's own, not the senders'
         self.place: Any = None
         self.epoch = -1
         self._lists: list[list[int]] | None = None
@@ -70,7 +76,9 @@ class Block:
 
     def part(self, first: int, end: int) -> Block:
         """The records ``first:end`` of it, over the same bytes."""
-        found = Block(self.text, self.columns[first:end], self.base, self.log_time)
+        if first == 0 and end == len(self.columns):
+            return self
+        found = Block(self.text, self.columns[first:end], self.base, self.is_logged)
         found.place, found.epoch = self.place, self.epoch
         return found
 
@@ -99,8 +107,7 @@ class Block:
         size = sum(len(name.encode()) + len(text or b"") for name, text in headers)
         return ConsumerRecord(
             self.place.topic, self.place.partition, self.epoch, self.base[0] + row[OFFSET],
-            self.base[1] + row[TIME] if self.log_time < 0 else self.log_time,
-            int(self.log_time >= 0),
+            self.base[1] + row[TIME], int(self.is_logged),
             key, value, headers, None, row[KEY_LENGTH], row[VALUE_LENGTH], size if headers else -1)
 
 
@@ -153,6 +160,47 @@ class Records(Sequence[Any]):
             start = stop
 
 
+def joined(parts: Sequence[Any]) -> list[Any]:
+    """The same records in fewer parts: small blocks that follow one another become one.
+
+    At a few thousand messages a second a record batch holds two or three, and whatever reads a
+    block costs the same for one as for a hundred.
+    """
+    found: list[Any] = []
+    run: list[Block] = []
+    for part in parts:
+        small = isinstance(part, Block) and len(part.text) <= SMALL_BYTES
+        if run and not (small and _go_together(run[-1], part)):
+            found.append(_one(run))
+            run = []
+        if small:
+            run.append(part)
+        else:
+            found.append(part)
+    return [*found, _one(run)] if run else found
+
+
+def _go_together(one: Block, other: Block) -> bool:
+    return one.place == other.place and one.epoch == other.epoch and (
+        one.is_logged == other.is_logged)
+
+
+def _one(blocks: Sequence[Block]) -> Block:
+    first = blocks[0]
+    if len(blocks) == 1:
+        return first
+    shift, at = [], 0
+    for block in blocks:
+        shift.append((block.base[0] - first.base[0], block.base[1] - first.base[1],
+                      at, 0, at, 0, at, 0))  # the columns in their order
+        at += len(block.text)
+    columns = np.concatenate([block.columns for block in blocks])
+    columns += np.repeat(np.array(shift), [len(block) for block in blocks], axis=0)
+    found = Block(b"".join([block.text for block in blocks]), columns, first.base, first.is_logged)
+    found.place, found.epoch = first.place, first.epoch
+    return found
+
+
 class ScannedBatch(DefaultRecordBatch):  # type: ignore[misc]
     """A batch that is iterated as one record whose value is a :class:`Block`."""
 
@@ -167,9 +215,11 @@ class ScannedBatch(DefaultRecordBatch):  # type: ignore[misc]
         end = scan_records(np.frombuffer(text, np.uint8), self._pos, columns)
         if end != len(text) or not len(columns):
             return self._stock()
-        log_time = self.max_timestamp if self.timestamp_type == self.LOG_APPEND_TIME else -1
-        block = Block(text, columns, (self.base_offset, self.first_timestamp), log_time)
-        return iter((_Whole(block),))
+        is_logged = self.timestamp_type == self.LOG_APPEND_TIME
+        if is_logged:
+            columns[:, TIME] = self.max_timestamp - self.first_timestamp
+        block = Block(text, columns, (self.base_offset, self.first_timestamp), is_logged)
+        return iter((_Whole(block, end - self._pos),))
 
     def _stock(self) -> Iterator[Any]:
         """Record by record, and with the errors of the stock loop."""
@@ -182,14 +232,14 @@ class _Whole:
     __slots__ = ("checksum", "headers", "key", "offset", "size_in_bytes", "timestamp",
                  "timestamp_type", "value")
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, size: int) -> None:
         self.value = block
         self.key = None
         self.headers: tuple[()] = ()
         self.checksum = None
         self.offset = block.offset(len(block) - 1)
         self.timestamp = self.timestamp_type = 0
-        self.size_in_bytes = int(block.columns[:, SIZE].sum())
+        self.size_in_bytes = size
 
     def validate_crc(self) -> bool:
         """Records of this format have none; their batch's was checked."""
@@ -261,8 +311,9 @@ class ScannedPartition(Fetcher.PartitionRecords):  # type: ignore[misc]
             block = record.value
             block.place, block.epoch = self.topic_partition, record.leader_epoch
             self.records_read += len(block) - 1
-            wanted = self.fetch_offset - block.base[0]
-            first = int(np.searchsorted(block.columns[:, OFFSET], wanted))
+            wanted, first = self.fetch_offset - block.base[0], 0
+            if wanted > 0:  # only of the first batch that was fetched
+                first = int(np.searchsorted(block.columns[:, OFFSET], wanted))
             if first < len(block):
                 return block.part(first, len(block))
         return None

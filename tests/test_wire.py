@@ -275,3 +275,44 @@ def test_a_forgotten_name_is_not_read_ahead() -> None:
         decoder._names.add(f"x{k}", "s", k, 0)  # the table grows without what was forgotten
     said = [part.readings.asset.tolist() for part in decoder.decode(records)]
     assert [asset for part in said for asset in part] == [7, 1, 7, 1]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(parts=st.lists(st.tuples(messages, st.integers(0, 1), st.booleans()), max_size=5),
+       cut=st.integers(0, 60))
+def test_small_blocks_together_are_the_same_records(
+    parts: list[tuple[list[Any], int, bool]], cut: int
+) -> None:
+    """Several batches, compressed or not, with the senders' times or the broker's, cut anywhere."""
+    from kafka.record.util import calc_crc32c
+
+    text, base = b"", 40
+    for items, codec, is_logged in parts:
+        one = bytearray(batch(items, codec, base))
+        if is_logged:
+            one[22] |= 0x08  # attributes: the time is that of the append
+            one[17:21] = calc_crc32c(memoryview(bytes(one))[21:]).to_bytes(4, "big")
+        text, base = text + bytes(one), base + len(items) + 2
+    apart = list(ScannedPartition(0, PLACE, MemoryRecords(text)).take())
+    records, whole = Records(wire.joined(apart)), Records(apart)
+    assert list(records) == list(whole)
+    assert [records[i] for i in range(len(whole))] == list(whole)
+    assert list(records[cut:]) == list(whole[cut:])
+    if len({is_logged for _, _, is_logged in parts}) < 2:
+        assert len(records.parts) == min(1, len(parts))
+    said = []
+    for given_records in (records, whole):
+        decoder = Decoder(Registry())
+        readings = [r for d in decoder.decode(given_records) for r in zip(
+            *(getattr(d.readings, name).tolist() for name in ("asset", "sensor", "time_ns")),
+            map(repr, d.readings.value.tolist()), d.message.tolist(), strict=True)]
+        said.append((readings, decoder.shapes, decoder.units))
+    assert said[0] == said[1]
+
+
+def test_large_blocks_stay_apart() -> None:
+    small = batch([(None, b"x", [])])
+    large = batch([(None, b"x" * (wire.SMALL_BYTES + 1), [])], base=1)
+    text = small + large + batch([(None, b"y", [])], base=2) + batch([(None, b"z", [])], base=3)
+    apart = list(ScannedPartition(0, PLACE, MemoryRecords(text)).take())
+    assert [len(part) for part in wire.joined(apart)] == [1, 1, 2]
