@@ -86,10 +86,13 @@ def attach(
     own, told = state["outlook"], list(made)
     case = own["asset_case"]
     here = np.unique(rows.asset)
+    standing = here[case["open"][here] == 1].tolist()
+    if not made and not standing:  # as good as always
+        _follow(own, table, rows, 0, len(rows))
+        return told
     events = [(place, 0, i) for i, (place, alert) in enumerate(made)
               if alert.state == "resolved" or (alert.state == "firing" and alert.contributions)]
-    events += [(place, 1, int(a)) for a in here[case["open"][here] == 1]
-               if (place := _due(case[a], rows, int(a), -1)) >= 0]
+    events += [(place, 1, a) for a in standing if (place := _due(case[a], rows, a, -1)) >= 0]
     heapq.heapify(events)
     done = 0
     begun = dict.fromkeys(here.tolist(), -1)  # row from which an asset's alert is counted

@@ -205,8 +205,7 @@ def line(points: Float64, level: float) -> tuple[float, float]:
     regression coefficient based on Kendall's tau", JASA 63 (1968) 1379-1389, section 2). Windows
     from short to long, up to the first that looks back as far as it looks ahead; without one, the
     last that rises. Most lines that are asked for are none, so a window is measured only as far as
-    it must be: one that does not rise shows it by counting, and one whose level is too far ahead
-    by its slope alone.
+    it must be: that it does not rise, or not enough to reach the level, is told by counting pairs.
     """
     n = points.size
     ahead, spread, certainty, last, put_off = np.nan, np.nan, 0.0, 0, 0
@@ -217,7 +216,15 @@ def line(points: Float64, level: float) -> tuple[float, float]:
             continue
         last = window
         y, step = thinned(points[n - window :])
-        if not _rises(y):
+        half = _first_of(y.size * (y.size - 1) // 2, 0.5)
+        falling = _below(y, 0.0)
+        if falling >= half + 2:
+            continue
+        # The line ends at most its own rise over the window above the highest point, so a slope
+        # below this one reaches the level only behind the window; less than a rounding below.
+        least = (level - y.max()) / (2.0 * window) * (1.0 - 1e-6)
+        if falling <= half and least > 0.0 and _below(y, least * step) >= half + 2:
+            put_off = window
             continue
         count = _slopes(y, step, slopes)
         order(slopes, 0, count, _first_of(count, 0.5))
@@ -244,14 +251,14 @@ def line(points: Float64, level: float) -> tuple[float, float]:
 
 
 @kernel
-def _rises(y: Float64) -> bool:
-    """False where the median of the slopes cannot be above zero."""
-    falling, count = 0, y.size * (y.size - 1) // 2
+def _below(y: Float64, slope: float) -> int:
+    """Pairs of points whose slope, per point, is this at most."""
+    count = 0
     for apart in range(1, y.size):
-        later = y[apart:]
+        later, most = y[apart:], slope * apart
         for i in range(later.size):
-            falling += 1 if later[i] <= y[i] else 0
-    return bool(falling < _first_of(count, 0.5) + 2)
+            count += 1 if later[i] - y[i] <= most else 0
+    return count
 
 
 @kernel
