@@ -224,6 +224,13 @@ def _is_news(last: Int64, novelty: float) -> bool:
 
 
 @kernel
+def blame_all(units: Float64, evidence: Float64, total: Float64, lead: Int64) -> None:
+    """:func:`blame` for every detector in turn, ``evidence float64[k, m, d]``."""
+    for j in range(evidence.shape[0]):
+        blame(units, evidence[j], total, lead, j)
+
+
+@kernel
 def blame(units: Float64, evidence: Float64, total: Float64, lead: Int64, j: int) -> None:
     """Add detector j's evidence to the rows' total, weighted by how odd it finds the row.
 

@@ -55,7 +55,7 @@ from anomaly.batches import (
     ScoreBatch,
 )
 from anomaly.config import WEEK_SECONDS, MonitorConfig
-from anomaly.detectors import DETECTORS, State, run_all, run_rebuild
+from anomaly.detectors import DETECTORS, State, run_all, run_rebuild, steps_of
 from anomaly.errors import StateError
 from anomaly.registry import Registry
 from anomaly.watchers import Watchers
@@ -418,8 +418,7 @@ class Monitor:
             self._state, rows.asset, interval_s, score, units, period_s)
         total = np.zeros_like(rows.x)
         lead = np.full(m, -1, np.int64)
-        for j in range(k):
-            calibration.blame(units, evidence[j], total, lead, j)
+        calibration.blame_all(units, evidence, total, lead)
         if self._sensors.least.size:
             reference.heed(
                 state["tag"], self._sensors.least, self._sensors.way, self.registry.table,
@@ -438,11 +437,9 @@ class Monitor:
     def _units(self, rows: RowBatch, slot: Int64, given: Float64) -> announce.Units:
         return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot, given)
 
-    def _detect(self, rows: RowBatch) -> tuple[Float64, list[Float64]]:
-        """Raw scores float64[m, k] and per detector the evidence float64[m, d]."""
-        states = [self._state[room.key(bound)] for bound in self._detectors]
-        return run_all(
-            self._detectors, self._configs, states, self.registry.table, rows.asset, rows.x)
+    def _detect(self, rows: RowBatch) -> tuple[Float64, Float64]:
+        """Raw scores float64[m, k] and per detector the evidence, float64[k, m, d]."""
+        return run_all(self._steps, self.registry.table, rows.asset, rows.x)
 
     def _score(self, rows: RowBatch, number: Int64, score: Float64, level: Float64) -> Float64:
         fused = np.empty(len(rows))
@@ -491,6 +488,8 @@ class Monitor:
         self._assets = room.capacity(self._assets, assets)
         self._tags = room.capacity(self._tags, tags)
         self._state = room.grown(self._state, self._fresh(self._assets, self._tags, told, guessed))
+        self._steps = steps_of(self._detectors, self._configs, [
+            self._state[room.key(bound)] for bound in self._detectors])
 
     def _fresh(self, assets: int, tags: int, told: bool, guessed: bool) -> dict[str, State]:
         detectors = dict(zip(self._detectors, self._configs, strict=True))

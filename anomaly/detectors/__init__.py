@@ -139,15 +139,25 @@ def run_step(
     )
 
 
+def steps_of(
+    bound: Sequence[Detector], configs: Sequence[Any], states: Sequence[State]
+) -> list[tuple[Any, tuple[Any, ...]]]:
+    """Each detector's kernel and what it is called with first: state and parameters.
+
+    For :func:`run_all`; made anew when an array of the state is replaced.
+    """
+    return [(each.step, (*state.values(), *parameters(config)))
+            for each, config, state in zip(bound, configs, states, strict=True)]
+
+
 def run_all(
-    bound: Sequence[Detector], configs: Sequence[Any], states: Sequence[State], table: Int64,
-    asset: Int64, x: Float64,
-) -> tuple[Float64, list[Float64]]:
+    steps: Sequence[tuple[Any, tuple[Any, ...]]], table: Int64, asset: Int64, x: Float64
+) -> tuple[Float64, Float64]:
     """Step every detector over the same rows, learning from all of them.
 
     Machine by machine, each one's rows in their order: rows of two machines share no state, so only
     the memory sees the difference, and it is read once and in one direction. Returns what the
-    detectors say in the order of the rows: scores float64[m, k], and evidence float64[m, d] each.
+    detectors say in the order of the rows: scores float64[m, k] and evidence float64[k, m, d].
     """
     m = asset.size
     order = None
@@ -155,15 +165,16 @@ def run_all(
         order = np.argsort(asset, kind="stable")
         asset, x = asset[order], x[order]
     learn = np.full(m, np.inf)
-    score = np.empty((m, len(bound)))
-    evidence = []
-    for j, (each, config, state) in enumerate(zip(bound, configs, states, strict=True)):
-        said, blamed = np.empty(m), np.empty_like(x)
-        run_step(each, config, state, table, asset, x, learn, said, blamed)
-        if order is not None:
-            said[order], blamed[order] = said.copy(), blamed.copy()
-        score[:, j] = said
-        evidence.append(blamed)
+    said, evidence = np.empty((len(steps), m)), np.empty((len(steps), *x.shape))
+    blamed = np.empty_like(x)
+    for j, (step, given) in enumerate(steps):
+        if order is None:
+            step(*given, table, asset, x, learn, said[j], evidence[j])
+        else:
+            step(*given, table, asset, x, learn, said[j], blamed)
+            evidence[j][order] = blamed
+    score = np.empty((m, len(steps)))
+    score[slice(None) if order is None else order] = said.T
     return score, evidence
 
 
