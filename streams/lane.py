@@ -45,6 +45,9 @@ _DUPLICATE = quality.REASONS.index("duplicate")
 #: Rows of a machine that tell how fast they follow.
 PACE_ROWS = 30
 
+#: Fewer readings than this are put into a set as they are.
+_FEW = 1024
+
 #: One of so many assets is let go when there is room for no more.
 _EVICT_SHARE = 64
 
@@ -157,10 +160,11 @@ class Lane:
         started, self.decode_seconds = time.perf_counter(), 0.0
         self.decoder.prepare(records)
         self.decode_seconds += time.perf_counter() - started
-        cut = 0
+        parts: list[tuple[Sequence[Any], bool]] = [(records, True)]
         if self.is_silent:
             cut = sum(1 for r in records if r.offset < self.silent_until)
-        for part, loud in ((records[:cut], False), (records[cut:], True)):
+            parts = [(records[:cut], False), (records[cut:], True)]
+        for part, loud in parts:
             for piece in self._apart(part, loud):
                 for decoded in self._decoded(piece):
                     self._digest(piece, decoded, loud)
@@ -284,7 +288,10 @@ class Lane:
     def _apart(self, records: Sequence[Any], loud: bool) -> Iterator[Sequence[Any]]:
         """The records around those that failed before (``isolation.py``): dead letters."""
         failed, start = self.memory.get("failed", ()), 0
-        for i, record in enumerate(records) if failed else ():
+        if not failed:
+            yield records
+            return
+        for i, record in enumerate(records):
             if record.offset in failed:
                 yield records[start:i]
                 start = i + 1
@@ -319,7 +326,8 @@ class Lane:
         if self.telemetry is not None:
             self.unshown.add(outcome, loud)
         open_alerts.keep(self.memory, outcome.alerts)
-        self.touched.update(np.unique(decoded.readings.asset).tolist())
+        asset = decoded.readings.asset
+        self.touched.update((asset if asset.size < _FEW else np.unique(asset)).tolist())
         self.counts["in"] += decoded.end - decoded.first
         for i, reason in decoded.dead:
             self._bury(records[i], reason, loud)

@@ -50,7 +50,7 @@ from streams.wire import DamagedBatchError
 #: Longest wait for input; bounds how late signals and rebalances are noticed.
 POLL_SECONDS = 0.1
 #: An alert waits no longer than so for the other partitions of the same poll.
-ALERT_SECONDS = 0.05
+ALERT_SECONDS = 0.01
 #: Batches follow one another no faster than this: what comes in between is taken together, which
 #: costs a fraction of taking it apart, and leaves the processor to the broker.
 PACE_SECONDS = 0.02

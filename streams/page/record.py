@@ -210,7 +210,9 @@ class PageRecord:
         if not due.size:
             return
         order = due[np.argsort(rows.asset[due], kind="stable")]
-        for part in np.split(order, np.flatnonzero(np.diff(rows.asset[order])) + 1):
+        parts = np.split(order, np.flatnonzero(np.diff(rows.asset[order])) + 1)
+        bands = _bands(monitor, [int(rows.asset[part[0]]) for part in parts])
+        for part in parts:
             a = int(rows.asset[part[0]])
             key = (partition, a)
             last[a] = rows.time_ns[part].max()
@@ -225,10 +227,20 @@ class PageRecord:
                 kept = _Kept(tuple(sensors[:SENSOR_LIMIT]))
             elif len(kept.sensors) < min(len(sensors), SENSOR_LIMIT):
                 kept = kept.widened(tuple(sensors[:SENSOR_LIMIT]))
-            low, _, high = monitor.expected(a)
-            kept.add(rows.time_ns[chosen], rows.x[chosen], low, high)
+            kept.add(rows.time_ns[chosen], rows.x[chosen], *bands[a])
             self._kept[key] = kept
             self._names[names[a]] = key
+
+
+def _bands(monitor: Monitor, assets: Sequence[int]) -> dict[int, tuple[Float64, Float64]]:
+    """Low and high of what is expected now of every sensor of these machines, asked for at once."""
+    registry = monitor.registry
+    widths = [len(registry.sensors[a]) for a in assets]
+    tags = np.concatenate([registry.table[a, :d] for a, d in zip(assets, widths, strict=True)])
+    low, _, high = monitor.bands(tags, np.repeat(np.array(assets), widths))
+    ends = np.cumsum(widths).tolist()
+    return {a: (low[end - d : end], high[end - d : end])
+            for a, d, end in zip(assets, widths, ends, strict=True)}
 
 
 def _kept(time_ns: Int64) -> Int64:
