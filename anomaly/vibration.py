@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.fft
 
 from anomaly.batches import Float64
 from anomaly.errors import ConfigError
@@ -181,6 +180,8 @@ def features(config: Config, frames: Float64) -> Float64:
 
     The bits of a frame's features do not depend on the frames that come with it.
     """
+    import scipy.fft  # lazily: a quarter of a second that only vibration needs
+
     k, n = frames.shape
     found = np.empty((k, len(names(config))))
     window = _hann(n)
