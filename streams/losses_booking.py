@@ -27,14 +27,9 @@ from streams.rejections import Rejections
 
 #: What a column can be, and names by which it is found when the command line names none.
 ROLES: Mapping[str, tuple[str, ...]] = {
-    "state": ("state", "packml_state", "machine_state", "unit_state", "state_current"),
-    "parts": ("parts_count", "part_count", "parts_total", "parts", "part_counter", "counter"),
-    "rejects": ("rejects_count", "reject_count", "rejects_total", "rejects", "scrap_count"),
-    "energy": ("energy_kilowatt_hours", "energy_kwh", "energy_total_kwh"),
-    "power": ("power_kilowatts", "power_kw", "active_power_kw", "power"),
-    "cycle": ("cycle_seconds", "cycle_time_seconds", "cycle_time"),
-    "product": ("product", "product_id", "recipe"),
-    "order": ("order", "order_id", "order_number", "job", "work_order"),
+    role: (*observations.ROLES[role], *more) for role, more in (
+        ("state", ()), ("parts", ("counter",)), ("rejects", ()), ("energy", ()), ("power", ()),
+        ("cycle", ("cycle_time",)), ("product", ()), ("order", ()))
 }
 _ROLE = {name: index for index, name in enumerate(ROLES)}
 _ROWS_LIMIT = 50_000_000

@@ -196,3 +196,20 @@ def test_what_cannot_be_is_said(tmp_path: Path, arguments: list[str], says: str)
     path = table(tmp_path / "m.csv", np.arange(50), {column: np.full(50, 6.0)})
     with pytest.raises(UsageError, match=says):
         run(path, "--out", tmp_path, *arguments)
+
+
+@pytest.mark.parametrize("name", ["stueck", "Stückzahl", "piezas", "Total Parts"])
+def test_a_counter_alone_under_a_name_of_its_country(tmp_path: Path, name: str) -> None:
+    """Never a level that is too high: cycles are judged, and the summary says so."""
+    times, rows = shift(3, 700, 1.05, 500)
+    path = tmp_path / "press.csv"
+    path.write_text(f"time;{name}\n" + "".join(
+        f"{t:.1f};{count:.0f}\n" for t, count in zip(times, rows[:, 1], strict=True)),
+        encoding="utf-8")
+    said = io.StringIO()
+    assert replay(ReplayOptions((path,), tmp_path / "out"), said, io.StringIO()) == 0
+    assert "only what is counted was judged" in said.getvalue()
+    lines = (tmp_path / "out" / "alerts.jsonl").read_text().splitlines()
+    assert {json.loads(line)["kind"] for line in lines} == {"slow_cycle"}
+    assert run(path, "--out", tmp_path / "books") == 0
+    assert json.loads((tmp_path / "books" / "losses.json").read_text())
