@@ -335,7 +335,8 @@ def _verdicts(
                 del left[name_of_case]
             lines.append(f"         while {name} was repaired and the others stood: "
                          f"{plural(len(around), 'alert')}")
-    lines.append(f"  Alerts that belong to none of these: {len(left)}")
+    lines.append(f"  Alerts that belong to none of these: {len(left)} (the budget accepts "
+                 f"{BUDGET.replace('/', ' a ')} and machine)")
     return lines
 
 

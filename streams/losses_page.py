@@ -81,14 +81,14 @@ def page(result: Result) -> str:
         shown = [(shift, own) for shift, own in zip(result.shifts, result.by_shift[a], strict=True)
                  if own.production_seconds > 0.0]
         for shift, own in shown[-_SHIFTS_LIMIT:]:
-            parts.append(_bar(f"{shift.name}, {_day(shift.start_ns)}", own))
+            parts.append(_bar(_when(shift.name, _day(shift.start_ns)), own))
         if len(shown) > _SHIFTS_LIMIT:
             parts.append(f"<p class=note>The last {_SHIFTS_LIMIT} of {len(shown)} shifts.</p>")
         parts.append("<table><tr><th>loss<th>time<th>parts<th>energy<th>money<th>lowers</tr>")
         for loss in account.losses(result.prices):
             parts.append(
                 f"<tr><td>{WORDS[loss.heading][0]}<td>{_minutes(loss.seconds)}"
-                f"<td>{_amount(loss.parts)}<td>{_amount(loss.energy)} {escape(unit)}"
+                f"<td>{_amount(loss.parts)}<td>{_energy(loss.energy, unit)}"
                 f"<td>{_amount(loss.money) if loss.money else ''}<td>{loss.factor}</tr>")
         parts.append("</table>")
         orders = result.by_order[a][-_SHIFTS_LIMIT:]
@@ -123,6 +123,15 @@ def _of_late(result: Result, a: int) -> list[str]:
     told = [own for own in result.by_shift[a] if own.production_seconds > 0.0]
     earlier = ledger.summed(told[:-1]).oee if len(told) > 1 else float("nan")
     return off_reference(result.trend[a], told[-1].oee if told else float("nan"), earlier)
+
+
+def _energy(energy: float, unit: str) -> str:
+    return f"{_amount(energy)} {escape(unit)}" if energy or unit else ""
+
+
+def _when(name: str, day: str) -> str:
+    """The shift and its day; a day that is no shift is told once."""
+    return day if name == day else f"{name}, {day}"
 
 
 def _bar(label: str, account: ledger.Account) -> str:

@@ -103,7 +103,10 @@ def _tiles(summary: Summary) -> str:
         told = f"median {clock.duration(lead)} ahead; " if hit else ""
         tiles.append(("Failures announced", f"{hit} of {total}",
                       f"{told}chance alone: {percent(summary.warned.chance)}"))
-    tiles.append(("Judged", clock.duration(summary.judged_seconds),
+    if summary.counted_only:
+        tiles.append(("Judged", "counts", "cycles, stops and what they cost; no level"))
+    else:
+        tiles.append(("Judged", clock.duration(summary.judged_seconds),
                   f"of machine time, on {summary.judged_assets:,} of "
                   f"{plural(summary.assets, 'machine')}"))
     return '<dl class="tiles">' + "".join(

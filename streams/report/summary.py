@@ -126,7 +126,7 @@ class Summary:
             text += f" on {plural(self.assets, 'machine')}"
         if self.stops_announced:
             text += f", and {plural(self.stops_announced, 'interruption')} expected at equal times"
-        if self._counted_only:
+        if self.counted_only:
             return f"{text}: only what is counted was judged, no other sensor is there."
         if not self.judged_assets:
             return f"Nothing was judged in {self.clock.duration(self.span_seconds)}: {self._why()}."
@@ -163,7 +163,7 @@ class Summary:
     def promise(self) -> str:
         """Promised against achieved, with the base and the uncertainty."""
         clock, budget = self.clock, self.clock.rate(self.budget_per_week)
-        if self._counted_only:
+        if self.counted_only:
             return (f"The budget is {budget}; a part of it is for what is counted: cycles, stops, "
                     "rejects, energy.")
         if not self.judged_assets:
@@ -245,7 +245,7 @@ class Summary:
         return tuple(printable(line.replace("\u00a0", " ")) for line in found if line)
 
     @property
-    def _counted_only(self) -> bool:
+    def counted_only(self) -> bool:
         """Whether all there is are counters: cycles, stops and what they cost, but no level."""
         return self.rows > 0 and not self.judged_assets and not self.unjudged
 
