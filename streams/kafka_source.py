@@ -41,6 +41,12 @@ from streams.kafka_settings import KafkaSettings
 METADATA_MS = 15_000
 #: A named member without heartbeats for so long is no member any more: joining is quicker.
 SILENT_SECONDS = 1.0
+#: A poll that comes back sooner gives what was fetched while the turn before was under way …
+AHEAD_SECONDS = 0.002
+#: … and what has come since is waited for so long: a fetch takes two or three milliseconds.
+NEWEST_SECONDS = 0.005
+#: With so many messages at hand there is a backlog, and their age is no matter of milliseconds.
+BACKLOG_MESSAGES = 1000
 #: Pauses between tries of a start: from the first to the last, each jittered by half.
 RETRY_SECONDS = (0.5, 30.0)
 
@@ -125,6 +131,7 @@ class KafkaSource:
         )
 
         self._silent_since = math.inf
+        self._error: KafkaError | None = None
         self._is_fast = wire.install(self._consumer, say, reads_alike)
         receive_in_large_pieces(self._consumer)
 
@@ -142,12 +149,34 @@ class KafkaSource:
         KafkaError
             Anything that kafka-python does not retry by itself.
         """
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        began = time.monotonic()
         polled = self._consumer.poll(timeout_ms=round(timeout_seconds * 1000))
+        if polled and time.monotonic() - began < AHEAD_SECONDS and (
+            sum(sum(map(_length, parts)) for parts in polled.values()) < BACKLOG_MESSAGES
+        ):
+            self._add_newest(polled)
         self._finish_joining()
         if not self._is_fast:
             return {place.partition: records for place, records in polled.items()}
         return {place.partition: wire.Records(wire.joined(parts))
                 for place, parts in polled.items()}
+
+    def _add_newest(self, polled: dict[TopicPartition, list[Any]]) -> None:
+        """Add what has come since the client fetched ahead.
+
+        It does so in a poll and no sooner than the next one hands it out, so that everything would
+        be as old as the turn before is long. An error waits until what came before it is taken.
+        """
+        try:
+            newest = self._consumer.poll(timeout_ms=round(NEWEST_SECONDS * 1000))
+        except KafkaError as error:
+            self._error = error
+            return
+        for place, parts in newest.items():
+            polled.setdefault(place, []).extend(parts)
 
     def _finish_joining(self) -> None:
         """Have a join that was begun come to its end.
@@ -250,6 +279,10 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group (a static member stays, so that a restart moves nothing)."""
         self._consumer.close(autocommit=False, timeout_ms=3000)
+
+
+def _length(part: Any) -> int:
+    return len(part) if isinstance(part, wire.Block) else 1
 
 
 def patiently(make: Callable[[], Made], say: Callable[[str], None],
