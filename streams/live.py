@@ -40,7 +40,7 @@ from streams.worker import Worker
 
 #: How long a thread may keep the interpreter while another wants it. The usual 5 ms would be paid
 #: again and again: a kernel lets go of the interpreter, and the client's IO thread takes it.
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 #: A stop that takes longer is cut off; the open transaction is then aborted by the broker.
 DRAIN_SECONDS = 10.0
 #: How often the settings file is looked at.
