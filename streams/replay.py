@@ -18,6 +18,7 @@ from typing import TextIO
 import numpy as np
 
 from anomaly import memory_plan, vibration
+from anomaly.batches import Float64
 from anomaly.config import MonitorConfig, parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
@@ -34,8 +35,9 @@ from streams.progress import Progress
 from streams.recordings import Recording, open_recording
 from streams.rejections import Rejections
 from streams.report.collector import ReportCollector
+from streams.report.timeline import Timeline
 from streams.report.words import Clock as ToldClock
-from streams.report.words import printable, short
+from streams.report.words import listed, printable, short
 from streams.service import Lane, SystemClock, run
 from streams.settings import Settings
 from streams.sinks import AlertFile, ReportSink, ScoreFile, Sink
@@ -45,6 +47,9 @@ from streams.times import NumberFormat
 #: Descriptions of files printed one by one; of more, only the first ones are.
 _READ_FROM_LIMIT = 5
 _DESCRIBED_FILES = 3
+#: Of how many machines the sensors are looked at for counters, and in how many pieces one rises.
+_COUNTER_ASSETS, _COUNTER_PIECES = 100, 30
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
@@ -161,6 +166,7 @@ class _Session:
         found.append(f"Sensors: {conditions_in_words(self.monitor)}.")
         if not self.collector.clock.row_ns:
             found += pace_in_words(self.monitor)
+        found += counters_in_words(self.monitor, self.collector.timeline)
         found += modes_in_words(self.monitor)
         found += zones_in_words(self.monitor)
         found.append(f"Written: {', '.join(str(path) for path in self.outputs)}.")
@@ -229,6 +235,32 @@ def pace_in_words(monitor: Monitor) -> list[str]:
         : len(monitor.registry.assets)] == 1]
     text = fast_rows.advice(float(np.median(steps)), monitor.config) if steps.size else None
     return [text] if text else []
+
+
+def counters_in_words(monitor: Monitor, timeline: Timeline) -> list[str]:
+    """Sensors that only rise, as a counter does, and that nothing says to be one."""
+    registry, known = monitor.registry, monitor.shop.counts(monitor.registry.tag_count)
+    names: dict[str, None] = {}
+    for a, sensors in enumerate(registry.sensors[:_COUNTER_ASSETS]):
+        for c, sensor in enumerate(sensors):
+            envelope = None if known[registry.table[a, c]] else timeline.envelope(a, c)
+            if envelope is not None and _only_rises(envelope.low, envelope.high):
+                names[sensor] = None
+    if not names:
+        return []
+    one = len(names) == 1
+    told = listed([f"`{printable(short(name))}`" for name in names], 3)
+    return [f"{told} only {'rises' if one else 'rise'}, as a counter does: under [losses] "
+            f"parts_sensor, rejects_sensor or energy_sensor {'it is' if one else 'they are'} "
+            "judged by what is counted, not as a level."]
+
+
+def _only_rises(low: Float64, high: Float64) -> bool:
+    """Whether hardly any piece of the recording begins below the end of the piece before."""
+    if low.size < _COUNTER_PIECES:
+        return False
+    rises = low[1:] >= high[:-1]
+    return bool(rises.mean() >= 0.98 and (low[1:] > low[:-1]).mean() >= 0.5)
 
 
 def modes_in_words(monitor: Monitor) -> list[str]:

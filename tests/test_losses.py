@@ -213,3 +213,14 @@ def test_a_counter_alone_under_a_name_of_its_country(tmp_path: Path, name: str) 
     assert {json.loads(line)["kind"] for line in lines} == {"slow_cycle"}
     assert run(path, "--out", tmp_path / "books") == 0
     assert json.loads((tmp_path / "books" / "losses.json").read_text())
+
+
+def test_a_counter_of_another_name_is_pointed_out(tmp_path: Path) -> None:
+    times, rows = shift(3, 700)
+    path = tmp_path / "press.csv"
+    path.write_text("time,db4_dw12,oil\n" + "".join(
+        f"{t:.1f},{row[1]:.0f},{row[4]:.3f}\n" for t, row in zip(times, rows, strict=True)))
+    said = io.StringIO()
+    assert replay(ReplayOptions((path,), tmp_path / "out"), said, io.StringIO()) == 0
+    assert "`db4_dw12` only rises, as a counter does: under [losses]" in said.getvalue()
+    assert "`oil`" not in said.getvalue()
