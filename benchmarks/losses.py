@@ -8,7 +8,8 @@ week, of which ``budget_share`` goes to losses (``anomaly.production``).
 * ``losses.live.<kind>.<size>``: injected into a simulated line, through the whole engine
   (``benchmarks.losses_live``), a station that stays slow after a change of product and one that
   becomes the bottleneck (``neighbours_blamed``: losses told of the others); ``losses.live.quiet``
-  a healthy line with every nuisance,
+  a healthy line with every nuisance, with a product tag that nothing names and with one that
+  ``[regimes]`` names,
   ``losses.live.sme_cycles`` a real shop floor in its own five minutes, status and alarm hidden;
 * ``losses.<kind>.<background>.<size>``: charts alone, on the *scatter* of real cycles (a relative
   residual with its own order and tail, so its autocorrelation too) laid on a 76 s cycle. A row of
@@ -115,6 +116,8 @@ def live(data: Path, lines: int) -> dict[str, Any]:
             size, lines)
     found["losses.live.bottleneck"] = losses_live.moved_bottleneck(lines)
     found["losses.live.quiet"] = losses_live.quiet_line(2, 5.0)
+    found["losses.live.quiet_product_tag"] = losses_live.quiet_line(2, 5.0, True)
+    found["losses.live.quiet_product_named"] = losses_live.quiet_line(2, 5.0, True, "product")
     if (data / "sme_cycles").is_dir():
         found["losses.live.sme_cycles"] = losses_live.shop_floor(data)
     return found

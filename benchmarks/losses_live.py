@@ -62,13 +62,14 @@ _SENSOR_KINDS = ("sensor_fault", "data_gap")
 
 def run_line(
     config: LineConfig, injections: Sequence[Injection], budget: str = "1/week",
-    warm: int = 4000, tell_product: bool = False,
+    warm: int = 4000, tell_product: bool = False, mode_sensor: str = "",
 ) -> tuple[Monitor, list[Alert]]:
     """Every alert on a simulated line, judged live with everything on."""
     registry = Registry()
     monitor = Monitor(parse({
         "budget": budget, "warm_up_rows": warm, "losses": {
             "line": [station.name for station in config.stations]},
+        "regimes": {"sensor": mode_sensor},
     }), registry)
     decoder = ChunkDecoder(registry, [s.name for s in config.stations], 1 << 60)
     alerts: list[Alert] = []
@@ -169,8 +170,13 @@ def _told(delays: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def quiet_line(seeds: int, days: float) -> dict[str, Any]:
-    """Alerts of healthy lines with every nuisance: shifts, breaks, products, cleaning, restarts."""
+def quiet_line(
+    seeds: int, days: float, tell_product: bool = False, mode_sensor: str = ""
+) -> dict[str, Any]:
+    """Alerts of healthy lines with every nuisance: shifts, breaks, products, cleaning, restarts.
+
+    ``tell_product``: a tag tells the product; ``mode_sensor`` is named under ``[regimes]``.
+    """
     counts: Counter[str] = Counter()
     weeks = 0.0
     for seed in range(seeds):
@@ -182,7 +188,8 @@ def quiet_line(seeds: int, days: float) -> dict[str, Any]:
             500 + seed, 24.0 * days, products=(Product("A"), Product("B", 1.06, 1.05, 1.03)),
             product_runs=runs, planned_stops=stops,
             shifts=(WITH_NIGHTS,))
-        monitor, alerts = run_line(config, ())
+        monitor, alerts = run_line(
+            config, (), tell_product=tell_product, mode_sensor=mode_sensor)
         names = [station.name for station in config.stations]
         for a in fired(alerts):
             assert a.asset in names
