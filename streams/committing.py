@@ -10,6 +10,8 @@ topic. When to commit is the worker's decision.
 
 from __future__ import annotations
 
+import functools
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -65,10 +67,17 @@ class Committer:
     """In a row."""
     _transactions: Transactions | None = None
     _under_way: _UnderWay | None = None
+    _work: queue.SimpleQueue[Callable[[], None]] = field(default_factory=queue.SimpleQueue)
+    _thread: threading.Thread | None = None
 
     def open(self) -> None:
         """A fresh transactional producer; one of the same name that is still about is fenced."""
         assert self._under_way is None
+        if self._thread is None:
+            # One for all commits: starting another where memory is short may never come back.
+            self._thread = threading.Thread(
+                target=_work_off, args=(self._work,), name="commit", daemon=True)
+            self._thread.start()
         name = ""
         if self._transactions is not None:
             name = self._transactions.transactional_id
@@ -116,9 +125,8 @@ class Committer:
         for lane in lanes:
             lane.done(lane in due, now)
         self._under_way = made
-        threading.Thread(
-            target=_commit, args=(transactions, made, messages, offsets, membership),
-            name="commit", daemon=True).start()
+        self._work.put(functools.partial(
+            _commit, transactions, made, messages, offsets, membership))
 
     def settle(self, wait: bool) -> bool:
         """Take up how the transaction under way has ended; False = it has not.
@@ -165,11 +173,17 @@ class Committer:
             self._transactions.close()
 
 
+def _work_off(work: queue.SimpleQueue[Callable[[], None]]) -> None:
+    """What the thread does, as long as the process lives."""
+    while True:
+        work.get()()
+
+
 def _commit(
     transactions: Transactions, made: _UnderWay, messages: Sequence[Message],
     offsets: Mapping[TopicPartition, int], membership: Any,
 ) -> None:
-    """What the thread does; whatever goes wrong is for the loop to know."""
+    """One transaction; whatever goes wrong is for the loop to know."""
     started = time.perf_counter()
     try:
         transactions.commit(messages, offsets, membership)

@@ -57,3 +57,37 @@ def test_an_output_that_hardly_takes_anything_for_a_while() -> None:
         assert "no member of the group" not in deployed.logs()
         assert "lost" not in deployed.logs(), "it has been a member all the time"
         live_service.assert_same(deployed)
+
+
+#: From the twelfth turn on the process gets no more memory than it has: less, even.
+NO_MORE_MEMORY = """
+import resource
+from streams import worker
+turn, turns = worker.Worker._take, []
+def take(self, *arguments):
+    turns.append(1)
+    if len(turns) == 12:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            size = int(file.read().split()[0]) * 4096
+        resource.setrlimit(resource.RLIMIT_AS, (size - (64 << 20), resource.RLIM_INFINITY))
+    return turn(self, *arguments)
+worker.Worker._take = take
+"""
+
+
+def test_a_worker_that_gets_no_more_memory_goes_on_or_ends() -> None:
+    """It never stands still with its partitions; what it did not do another one does."""
+    rows = [*live_service.stream(3_000, 12, 29), *live_service.stream(6_000, 2_000, 31)]
+    with deployment(kafka_broker.shared(), 3) as deployed:
+        worker = deployed.start_worker(fault=NO_MORE_MEMORY)
+        for first in range(0, len(rows), 300):
+            live_service.send(deployed, rows[first : first + 300])
+        kafka_broker.wait_for(
+            lambda: worker.poll() is not None
+            or sum(live_service.positions(deployed).values()) == len(rows),
+            60, "the worker has ended or done everything")
+        if worker.poll() is not None:
+            deployed.start_worker()
+            live_service.wait_until_done(deployed, 60)
+        deployed.stop()
+        live_service.assert_same(deployed)
