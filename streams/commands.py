@@ -16,16 +16,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
+import zstandard
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from anomaly import assets
+from anomaly.errors import StateError
 from streams import kafka_state, verdicts
-from streams.errors import UsageError
+from streams.errors import StreamsError, UsageError
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_sink import Message
 from streams.kafka_source import reach
 from streams.lane import Lane
+from streams.state_records import Record, pieces_of
 from streams.times import iso
 
 KINDS = ("acknowledge", "shelve", "unshelve", "feedback", "maintenance", "revert")
@@ -37,6 +40,8 @@ MEMORY_LIMIT = 1000
 _TEXT_LIMIT = 1000
 #: Longest wait for the broker to keep a command.
 SEND_SECONDS = 10
+#: A command that needs the broker while it is away is tried again so much later.
+RETRY_SECONDS = 5.0
 _LONGEST_NS = 10 * 366 * 86_400 * 10**9
 
 _LEDGER, _UNDO = b"ledger/", b"undo/"
@@ -73,6 +78,22 @@ class Entry(msgspec.Struct):
     """The input's offset before which it took effect."""
     effect: str
     reverted_by: str = ""
+
+
+class Undo(msgspec.Struct, omit_defaults=True):
+    """What takes an effect back: what was there before, by what it is a part of."""
+
+    of: str
+    """``shelf``, ``acknowledged``, ``label`` or ``image``."""
+    alert: str = ""
+    was: bool = False
+    """Whether the alert was acknowledged."""
+    label: str = ""
+    quiet: list[Any] | None = None
+    """Sensor, and by how much rarer its alerts had to be."""
+    shelf: list[Any] = []
+    image: bytes = b""
+    isolated: Any = None
 
 
 def problem(command: Command) -> str | None:
@@ -145,6 +166,7 @@ class CommandReader:
         self._lock = threading.Lock()
         self._known: list[tuple[int, int, Command]] = []
         self._ends: dict[int, int] = {}
+        self._again_at = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="commands", daemon=True)
         self._thread.start()
@@ -153,7 +175,7 @@ class CommandReader:
         """Apply to each lane what came since; between two batches of the lane only."""
         with self._lock:
             known, ends = list(self._known), dict(self._ends)
-        if not ends:
+        if not ends or time.monotonic() < self._again_at:
             return
         for lane in lanes:
             if lane.is_silent or lane.commands == ends:
@@ -162,9 +184,15 @@ class CommandReader:
                 lane.commands = ends
                 lane.checkpoint_now = True
                 continue
-            for partition, offset, command in known:
-                if offset >= lane.commands.get(partition, 0):
-                    _apply(lane, command, self._options)
+            try:
+                for partition, offset, command in known:
+                    if offset >= lane.commands.get(partition, 0):
+                        _apply(lane, command, self._options)
+                        lane.commands = {**lane.commands, partition: offset + 1}
+            except (KafkaError, OSError, StreamsError) as error:  # the broker is away: once more
+                self._again_at = time.monotonic() + RETRY_SECONDS
+                self._say(f"partition {lane.partition}: a command waits: {error}")
+                return
             lane.commands = ends
             lane.checkpoint_now = True
 
@@ -247,7 +275,13 @@ def apply_to(lane: Lane, command: Command) -> None:
 
 
 def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
-    """Apply one command to the lane that knows its asset; others pass over it."""
+    """Apply one command to the lane that knows its asset; others pass over it.
+
+    Raises
+    ------
+    KafkaError, OSError, StreamsError
+        What is to be taken back cannot be read now; nothing was done.
+    """
     names = lane.monitor.registry
     if command.asset not in names.assets:
         return
@@ -256,66 +290,131 @@ def _apply(lane: Lane, command: Command, options: dict[str, Any]) -> None:
     if command.kind == "revert":
         _revert(lane, command, asset, options)
         return
-    undo: Any = None
+    undo: Undo | None = None
     if command.kind == "acknowledge":
         effect = f"alert {command.alert} acknowledged"
-        memory["acknowledged"] = [*memory.get("acknowledged", []), command.alert][-MEMORY_LIMIT:]
+        undo = _acknowledged(memory, command.alert, True)
     elif command.kind == "shelve" and command.once:
-        alert, undo = verdicts.shelve_once(memory, command.asset)
+        alert, shelf = verdicts.shelve_once(memory, command.asset)
         effect = f"{f'alert {alert}' if alert else 'the next alert'} is shelved until it resolves"
+        undo = Undo("shelf", shelf=shelf)
     elif command.kind == "shelve":
         until_ns = command.until_ns or lane.monitor.newest_ns(asset) + command.for_ns
-        undo = verdicts.shelve_until(memory, command.asset, until_ns)
+        undo = Undo("shelf", shelf=verdicts.shelve_until(memory, command.asset, until_ns))
         effect = f"shelved until {iso(until_ns)} of the asset's own time"
     elif command.kind == "unshelve":
-        undo = verdicts.unshelve(memory, command.asset)
+        undo = Undo("shelf", shelf=verdicts.unshelve(memory, command.asset))
         effect = "no longer shelved"
     elif command.kind == "feedback":
-        effect, undo = verdicts.judge(memory, lane.monitor, asset, command.alert, command.label)
+        label = memory.get("labels", {}).get(command.alert, "")
+        effect, quiet = verdicts.judge(memory, lane.monitor, asset, command.alert, command.label)
+        undo = Undo("label", alert=command.alert, label=label, quiet=quiet)
         lane.touched.add(asset)
     else:
-        (undo,) = assets.Tracker(lane.monitor).changes([asset], [True])
+        undo = _image(lane, asset)
         lane.monitor.rebaseline(asset)
-        lane.touched.add(asset)
         memory.get("isolated", {}).pop(command.asset, None)
         effect = "learning anew after maintenance"
-    entry = Entry(command, lane.partition, lane.position, effect)
-    _write(lane, entry, undo)
+    _write(lane, Entry(command, lane.partition, lane.position, effect), undo)
 
 
 def _revert(lane: Lane, command: Command, asset: int, options: dict[str, Any]) -> None:
-    key = _LEDGER + command.entry.encode()
+    """Take one effect back, if it still holds. That is an effect, too: it can be taken back."""
     latest = kafka_state.read(options, lane.kafka.state_topic_name, lane.partition)
     latest |= {name: value for name, value in lane.records if value is not None}
-    if key not in latest:
+    entry, undo = _entry(latest, command.entry), _undo(latest, command.entry)
+    if entry is None or undo is None or entry.reverted_by or entry.command.asset != command.asset:
         return
-    entry = msgspec.json.decode(latest[key], type=Entry)
-    if entry.reverted_by or entry.command.asset != command.asset:
+    try:
+        again = _take_back(lane, asset, undo)
+    except StateError as error:  # the machine was let go since, and learned anew
+        effect = f"{command.entry} cannot be taken back: {error}"
+        _write(lane, Entry(command, lane.partition, lane.position, effect), None)
         return
-    undo = msgspec.msgpack.decode(latest[_UNDO + command.entry.encode()])
-    memory = lane.memory
-    if entry.command.kind in ("shelve", "unshelve"):
-        verdicts.put_back(memory, command.asset, undo)
-    elif entry.command.kind == "feedback":
-        verdicts.unjudge(lane.monitor, asset, undo)
-        memory.get("labels", {}).pop(entry.command.alert, None)
-        lane.touched.add(asset)
-    elif entry.command.kind == "acknowledge":
-        memory["acknowledged"] = [
-            a for a in memory.get("acknowledged", []) if a != entry.command.alert]
-    elif entry.command.kind == "maintenance":
-        assets.restore(lane.monitor, iter([(asset, [undo])]))
-        lane.touched.add(asset)
     entry.reverted_by = command.id
-    lane.records.append((key, msgspec.json.encode(entry)))
-    _write(lane, Entry(command, lane.partition, lane.position, f"took back {command.entry}"), None)
+    lane.records.append(_record(entry))
+    if entry.command.kind == "revert":  # what it took back holds again
+        first = _entry(latest, entry.command.entry)
+        if first is not None:
+            first.reverted_by = ""
+            lane.records.append(_record(first))
+    _write(lane, Entry(command, lane.partition, lane.position, f"took back {command.entry}"), again)
 
 
-def _write(lane: Lane, entry: Entry, undo: Any) -> None:
+def _take_back(lane: Lane, asset: int, undo: Undo) -> Undo:
+    """Put back what there was before; returns what takes that back."""
+    memory, name = lane.memory, lane.monitor.registry.assets[asset]
+    if undo.of == "shelf":
+        again = Undo("shelf", shelf=verdicts.shelf(memory, name))
+        verdicts.put_back(memory, name, undo.shelf)
+        return again
+    if undo.of == "acknowledged":
+        return _acknowledged(memory, undo.alert, undo.was)
+    if undo.of == "label":
+        labels = memory.setdefault("labels", {})
+        again = Undo("label", alert=undo.alert, label=labels.pop(undo.alert, ""),
+                     quiet=undo.quiet and [undo.quiet[0], -undo.quiet[1]])
+        if undo.label:
+            labels[undo.alert] = undo.label
+        verdicts.unjudge(lane.monitor, asset, undo.quiet)
+        lane.touched.add(asset)
+        return again
+    again = _image(lane, asset)
+    assets.restore(lane.monitor, iter([(asset, [undo.image])]))
+    if undo.isolated is not None:
+        memory.setdefault("isolated", {})[name] = undo.isolated
+    else:
+        memory.get("isolated", {}).pop(name, None)
+    return again
+
+
+def _acknowledged(memory: dict[str, Any], alert: str, is_so: bool) -> Undo:
+    """Have an alert be acknowledged, or not; returns what takes that back."""
+    known = memory.get("acknowledged", [])
+    rest = [other for other in known if other != alert]
+    memory["acknowledged"] = [*rest, alert][-MEMORY_LIMIT:] if is_so else rest
+    return Undo("acknowledged", alert=alert, was=alert in known)
+
+
+def _image(lane: Lane, asset: int) -> Undo:
+    """Everything that an asset is, to be put back."""
+    lane.touched.add(asset)
+    (image,) = assets.Tracker(lane.monitor).changes([asset], [True])
+    name = lane.monitor.registry.assets[asset]
+    return Undo("image", image=image, isolated=lane.memory.get("isolated", {}).get(name))
+
+
+def _entry(latest: Mapping[bytes, bytes], name: str) -> Entry | None:
+    text = latest.get(_LEDGER + name.encode())
+    return None if text is None else msgspec.json.decode(text, type=Entry)
+
+
+def _undo(latest: Mapping[bytes, bytes], name: str) -> Undo | None:
+    """What takes an entry back, from its pieces; None = nothing does."""
+    pieces: list[bytes] = []
+    while (piece := latest.get(_undo_key(name, len(pieces)))) is not None:
+        pieces.append(piece)
+    if not pieces:
+        return None
+    text = zstandard.ZstdDecompressor().decompress(b"".join(pieces))
+    return msgspec.msgpack.decode(text, type=Undo)
+
+
+def _undo_key(name: str, piece: int) -> bytes:
+    return _UNDO + f"{name}/{piece}".encode()
+
+
+def _record(entry: Entry) -> Record:
+    return _LEDGER + entry.command.id.encode(), msgspec.json.encode(entry)
+
+
+def _write(lane: Lane, entry: Entry, undo: Undo | None) -> None:
     """Into the next transaction: the entry, what takes it back, and word of it to the world."""
-    name = entry.command.id.encode()
-    lane.records.append((_LEDGER + name, msgspec.json.encode(entry)))
-    lane.records.append((_UNDO + name, msgspec.msgpack.encode(undo)))
+    name = entry.command.id
+    lane.records.append(_record(entry))
+    if undo is not None:  # a large machine's image is larger than a message may be
+        text = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(undo))
+        lane.records += [(_undo_key(name, k), piece) for k, piece in enumerate(pieces_of(text))]
     lane.checkpoint_now = True
     command = entry.command
     lane.send(Message(

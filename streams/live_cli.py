@@ -95,6 +95,8 @@ def ledger(parsed: argparse.Namespace) -> int:
     options = client_options(settings.kafka)
     count = inspection.partitions(options, settings.kafka.state_topic_name)
     for entry in commands.ledger(dict(options), settings.kafka, count):
+        if entry.command.id == parsed.revert and entry.reverted_by:
+            raise UsageError(f"{parsed.revert} was taken back already, by {entry.reverted_by}")
         if entry.command.id == parsed.revert:
             return _give(settings, commands.Command(
                 commands.new_id(), "revert", entry.command.asset, commands.now_ns(),

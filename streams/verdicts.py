@@ -35,14 +35,14 @@ def take(memory: Memory, alert: Alert) -> tuple[bool, bool]:
 
 def shelve_until(memory: Memory, asset: str, until_ns: int) -> list[Any]:
     """Shelve an asset up to an event time; returns what takes it back."""
-    undo = _shelf(memory, asset)
+    undo = shelf(memory, asset)
     memory.setdefault("shelved", {})[asset] = until_ns
     return undo
 
 
 def shelve_once(memory: Memory, asset: str) -> tuple[str, list[Any]]:
     """Shelve the alert that is open, else the next, until it resolves; its id ("" = the next)."""
-    undo = _shelf(memory, asset)
+    undo = shelf(memory, asset)
     opened = [e["id"] for e in memory.get("open", {}).values() if e["asset"] == asset]
     memory.setdefault("shelved_once", {})[asset] = opened[-1] if opened else ""
     return memory["shelved_once"][asset], undo
@@ -50,7 +50,7 @@ def shelve_once(memory: Memory, asset: str) -> tuple[str, list[Any]]:
 
 def unshelve(memory: Memory, asset: str) -> list[Any]:
     """Take an asset off the shelf; returns what puts it back."""
-    undo = _shelf(memory, asset)
+    undo = shelf(memory, asset)
     put_back(memory, asset, [0, None])
     return undo
 
@@ -100,7 +100,8 @@ def unjudge(monitor: Monitor, asset: int, undo: list[Any] | None) -> None:
         monitor.quieten(asset, column, monitor.quiet(asset, column) - float(undo[1]))
 
 
-def _shelf(memory: Memory, asset: str) -> list[Any]:
+def shelf(memory: Memory, asset: str) -> list[Any]:
+    """How an asset is shelved, for :func:`put_back`."""
     return [memory.get("shelved", {}).get(asset, 0), memory.get("shelved_once", {}).get(asset)]
 
 
