@@ -281,7 +281,7 @@ def settle(deployed: Deployment) -> None:
     stop meanwhile it leaves the older state: rightly, the next owner repeats it.
     """
     def is_behind() -> bool:
-        return any(checkpoint(deployed, p).get("position", offset) < offset
+        return any(checkpoint(deployed, p).get("position", 0) < offset
                    for p, offset in positions(deployed).items())
 
     if is_behind():
