@@ -36,6 +36,7 @@ from streams.run_options import RunOptions
 from streams.service import SystemClock
 from streams.settings import Settings
 from streams.totals import Wishes
+from streams.warm_up import warm
 from streams.worker import Worker
 
 #: How long a thread may keep the interpreter while another wants it. The usual 5 ms would be paid
@@ -161,30 +162,6 @@ def dry_run(options: RunOptions, stdout: TextIO) -> int:
     stdout.write(f"alerts would go to {kafka.alerts_topic}, the state to "
                  f"{kafka.state_topic_name}\n")
     return EXIT_OK
-
-
-def warm(settings: Settings) -> None:
-    """Compile every kernel that the settings need, on a stream that no one sees."""
-    import numpy as np
-
-    from anomaly import assets
-    from anomaly.batches import reading_batch
-    from anomaly.monitor import Monitor
-    from anomaly.registry import Registry
-
-    registry = Registry()
-    asset = registry.asset("warm-up")
-    width = 3
-    registry.columns(asset, [f"s{c}" for c in range(width)])
-    monitor = Monitor(settings.monitor, registry)
-    rows = settings.monitor.warm_up_rows + 50
-    random = np.random.default_rng(0)
-    monitor.process(reading_batch(
-        np.zeros(rows * width, np.int64), np.tile(np.arange(width), rows),
-        np.repeat(np.arange(rows) * 10**9, width), random.normal(size=rows * width),
-        np.tile(np.arange(width) == width - 1, rows)))
-    tracker = assets.Tracker(monitor)
-    list(tracker.changes([asset], [False]))
 
 
 def catch_signals(wishes: Wishes, say: Callable[[str], None]) -> None:
