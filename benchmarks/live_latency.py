@@ -151,15 +151,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wait_ready(port: int, partitions: int) -> None:
-    """Wait until a worker holds so many partitions."""
-    while True:
+def wait_ready(port: int, partitions: int, seconds: float = 300.0) -> None:
+    """Wait until a worker holds so many partitions; ``TimeoutError`` if it never does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         try:
             if len(ready(port)["partitions"]) >= partitions:
                 return
         except OSError:
             pass
         time.sleep(0.1)
+    raise TimeoutError(f"no worker was ready within {seconds:.0f} s")
 
 
 def ready(port: int) -> dict[str, Any]:

@@ -59,6 +59,9 @@ def install(path: str) -> None:
     take, commit = Lane.take, Transactions.commit
 
     def timed_take(lane: Any, records: Sequence[Any]) -> None:
+        if "begun" not in now:  # nothing was polled yet: kernels are being compiled
+            take(lane, records)
+            return
         held, began = len(lane.pending), time.time_ns()
         take(lane, records)
         moments = {"begun": now["begun"], "decoded": began, "judged": time.time_ns()}
