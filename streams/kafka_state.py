@@ -34,6 +34,7 @@ from anomaly.errors import StateError
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams.errors import StreamsError
+from streams.kafka_receive import receive_in_large_pieces
 from streams.kafka_source import reach
 from streams.state_records import (
     FORMAT,
@@ -189,6 +190,7 @@ def read(
     finally:
         behind.close()
     consumer = KafkaConsumer(isolation_level="read_committed", **common)
+    receive_in_large_pieces(consumer)
     try:
         consumer.assign([place])
         _wait_until_stable(consumer, options, place, end, transactions)

@@ -167,17 +167,20 @@ def begin_anew(
         line[k] = np.float32(0.0)
     kept = np.float32(keep)
     age = blocks - 1
+    kind = (newest - age) % step
+    p3 = others + kind * width + group - oldest
     while age >= 0:
         if age >= 3:  # four blocks in one pass: R is fetched and put back once
+            kind, p2 = _younger(kind, p3, step, width)
+            kind, p1 = _younger(kind, p2, step, width)
+            kind, p0 = _younger(kind, p1, step, width)
             _move_four(line, np.uint64(lags), line[lags + age - 3 : lags + age + 1], kept, (
-                _of_age(newest, age - 3, step, others, width),
-                _of_age(newest, age - 2, step, others, width),
-                _of_age(newest, age - 1, step, others, width),
-                _of_age(newest, age, step, others, width)))
+                np.uint64(p0), np.uint64(p1), np.uint64(p2), np.uint64(p3)))
+            kind, p3 = _younger(kind, p0, step, width)
             age -= 4
         else:
-            _move_one(line, np.uint64(lags), line[lags + age], kept,
-                      _of_age(newest, age, step, others, width))
+            _move_one(line, np.uint64(lags), line[lags + age], kept, np.uint64(p3))
+            kind, p3 = _younger(kind, p3, step, width)
             age -= 1
     for k in range(lags):
         apart[t, first_lag + low + k] = line[k]
@@ -195,10 +198,12 @@ def _tell(
 
 
 @kernel_uncounted
-def _of_age(newest: int, age: int, step: int, others: int, width: int) -> np.uint64:
-    """Where in the line that :func:`begin_anew` fills the lags' blocks of that age begin."""
-    block = newest - age
-    return np.uint64(others + block % step * width + newest // step - block // step)
+def _younger(kind: int, at: int, step: int, width: int) -> tuple[int, int]:
+    """Kind of the block after one of this kind, and where its lags begin in the line.
+
+    By kinds, each ``width`` long; a division for each block would take as long as its lags do.
+    """
+    return (kind + 1, at + width) if kind + 1 < step else (0, at - (step - 1) * width - 1)
 
 
 @kernel_uncounted
