@@ -85,11 +85,11 @@ def attach(
     room = _Room(config, voice, shop, state, table, rows)
     own, told = state["outlook"], list(made)
     case = own["asset_case"]
-    here = np.unique(rows.asset)
-    standing = here[case["open"][here] == 1].tolist()
-    if not made and not standing:  # as good as always
+    if not made and not (case["open"] == 1).any():  # as good as always
         _follow(own, table, rows, 0, len(rows))
         return told
+    here = np.unique(rows.asset)
+    standing = here[case["open"][here] == 1].tolist()
     events = [(place, 0, i) for i, (place, alert) in enumerate(made)
               if alert.state == "resolved" or (alert.state == "firing" and alert.contributions)]
     events += [(place, 1, a) for a in standing if (place := _due(case[a], rows, a, -1)) >= 0]

@@ -5,7 +5,9 @@
 
 Linux's ``perf`` samples the process by its CPU time, 4,000 times a second, while whole seconds of
 the plant go through ``Monitor.process``. It knows no names in compiled kernels, so they are told
-from the kernels' own object code. A kernel that the compiler put into its caller counts there.
+from the kernels' own object code. A kernel that the compiler put into its caller counts there, so
+they are compiled anew and each by itself where the program has one put into another: the plant
+takes a little longer here than ``benchmarks.speed`` says.
 """
 
 from __future__ import annotations
@@ -35,10 +37,9 @@ SECONDS = 48
 #: What takes less than this share stands together at the end.
 LEAST_SHARE = 0.005
 #: What is no kernel, by a part of its file's name.
-OTHERS = (("libpython", "Python between the kernels"), ("python", "Python between the kernels"),
-          ("libm", "logarithms of the C library"), ("_multiarray", "numpy"), ("numpy", "numpy"),
-          ("numba", "numba's calls"), ("_dispatcher", "numba's calls"),
-          ("_nrt", "numba's calls"))
+OTHERS = (("_multiarray", "numpy"), ("_dispatcher", "numba's calls"), ("_nrt", "numba's calls"),
+          ("_helperlib", "numba's calls"), ("libpython", "Python between the kernels"),
+          ("python", "Python between the kernels"), ("libm", "logarithms of the C library"))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     if shutil.which("perf") is None:
         print("perf is not installed (Debian: linux-perf)", file=sys.stderr)
         return 2
-    keep_object_code()
+    compile_apart()
     text = reading(canonical_plant.ASSETS // (10 if options.fast else 1))
     print(text, end="")
     if not options.fast:
@@ -123,23 +124,20 @@ def count(listed: str, known: list[tuple[int, int, str]]) -> Counter[str]:
     return counts
 
 
-def keep_object_code() -> None:
-    """Let kernels that come from numba's cache remember their object code; before any is loaded.
+def compile_apart() -> None:
+    """Have every kernel compiled here, none of them into another; before any is loaded.
 
-    numba drops it once it is linked, and nothing public gives it.
+    What comes from the cache has no object code left: numba drops it once it is linked.
     """
-    from numba.core import codegen
+    from numba.core import options
 
-    library: Any = codegen.CPUCodeLibrary
-    made_again = library._unserialize.__func__
+    from anomaly import kernel
 
-    def keeping(cls: Any, into: Any, state: Any) -> Any:
-        made = made_again(cls, into, state)
-        if state[1] == "object":
-            made.kept_object_code = state[2][0]
-        return made
-
-    library._unserialize = classmethod(keeping)
+    defaults: Any = options.DefaultOptions
+    engine: Any = kernel
+    if hasattr(defaults, "forceinline"):
+        del defaults.forceinline  # ``kernel_inlined`` asks for it
+    engine.cache_folder = lambda source: None
 
 
 def functions() -> list[tuple[int, int, str]]:
@@ -150,7 +148,7 @@ def functions() -> list[tuple[int, int, str]]:
     for dispatcher in kernel._KERNELS:
         for compiled in dispatcher.overloads.values():
             library = compiled.library
-            code = getattr(library, "kept_object_code", None) or library._get_compiled_object()
+            code = library._get_compiled_object()
             entry = compiled.fndesc.llvm_func_name
             told = list(symbols(code))
             address = library.get_pointer_to_function(entry)

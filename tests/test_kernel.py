@@ -5,11 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from anomaly.kernel import _imported, cache_folder, freeze, kernel, kernel_uncounted, thaw
+from anomaly.kernel import (
+    _imported,
+    cache_folder,
+    freeze,
+    kernel,
+    kernel_inlined,
+    kernel_uncounted,
+    thaw,
+)
 
 
 @kernel
@@ -108,13 +117,15 @@ def test_two_that_compile_one_kernel_at_once_do_not_take_each_other_s_code() -> 
 
 
 @pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("decorated", [kernel_uncounted, kernel_inlined])
 def test_an_uncounted_kernel_needs_no_private_option(
-    monkeypatch: pytest.MonkeyPatch, known: bool
+    monkeypatch: pytest.MonkeyPatch, decorated: Any, known: bool
 ) -> None:
     from numba.core import errors, options
 
     if not known:
         monkeypatch.delattr(options.DefaultOptions, "_nrt")
+        monkeypatch.delattr(options.DefaultOptions, "forceinline")
 
     def total(x: np.ndarray) -> float:
         found = 0.0
@@ -125,7 +136,7 @@ def test_an_uncounted_kernel_needs_no_private_option(
     def fresh(size: int) -> float:
         return float(np.empty(size).size)
 
-    assert kernel_uncounted(total)(np.arange(4.0)) == 6.0
+    assert decorated(total)(np.arange(4.0)) == 6.0
     if known:
         with pytest.raises(errors.NumbaError):
-            kernel_uncounted(fresh)(3)
+            decorated(fresh)(3)

@@ -58,6 +58,7 @@ from anomaly.detectors import (
     subspace,
     trees,
 )
+from anomaly.detectors.settings import parameters
 
 State = dict[str, np.ndarray[Any, Any]]
 
@@ -111,15 +112,6 @@ def grow(bound: Detector, config: Any, state: State, assets: int, tags: int) -> 
     for name, array in state.items():
         fresh[name][: len(array)] = array
     return fresh
-
-
-def parameters(config: Any) -> tuple[Any, ...]:
-    """The numbers of a ``Config`` in their declared order.
-
-    ``dataclasses.astuple`` copies every one of them deeply: 10 µs a call, and a small batch has a
-    call per detector.
-    """
-    return tuple([getattr(config, name) for name in config.__dataclass_fields__])
 
 
 def run_step(

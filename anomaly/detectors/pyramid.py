@@ -79,7 +79,7 @@ from anomaly.detectors.soft_windows import (
     weights_of,
 )
 from anomaly.detectors.warm_up import State
-from anomaly.kernel import kernel, kernel_uncounted
+from anomaly.kernel import kernel, kernel_inlined, kernel_uncounted
 from anomaly.numerics import advances, clip, learns
 
 VERSION = 4
@@ -355,7 +355,7 @@ def _remake(
                    lags_below(min(first + ANEW_LAGS, history), step), blocks, keep)
 
 
-@kernel_uncounted
+@kernel_inlined
 def _close(
     own: Any, at: Ring, means: Float32, sigmas: UInt16, apart: Float32, line: Float32,
     tag_norm: npt.NDArray[np.void], tag: int, level: int, found: Float64, column: int,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
+from anomaly.detectors.settings import parameters
 
 State = dict[str, npt.NDArray[Any]]
 Freeze = Callable[[Any, State, Int64, int, Float64], None]
@@ -84,7 +84,7 @@ def follow(
     count, width = rows.shape
     score, evidence = np.empty(count), np.empty((count, width))
     step(
-        *own.values(), *astuple(config),
+        *own.values(), *parameters(config),
         tags.reshape(1, -1), np.zeros(count, np.int64), np.ascontiguousarray(rows),
         np.full(count, np.inf), score, evidence,
     )
