@@ -41,7 +41,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
-from anomaly.kernel import kernel
+from anomaly.elementary import exponential, logarithm
+from anomaly.kernel import kernel, kernel_uncounted
 
 Float32 = npt.NDArray[np.float32]
 
@@ -92,6 +93,10 @@ _SHAPES = np.linspace(-0.25, 0.65, 10)
 _LOG_SCALES = -1.65 + 0.3 * np.arange(12)
 _KNOTS = np.array([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 13, 18, 28, 48])
 _LN10 = math.log(10.0)
+#: Survival of every tail of the grid at every knot: all are in units of the mean excess.
+_SURVIVAL = np.array([
+    [[max(1 + xi * knot * math.exp(-log_scale), 0) ** (-1 / xi) for knot in _KNOTS.tolist()]
+     for log_scale in _LOG_SCALES.tolist()] for xi in _SHAPES.tolist()])
 
 MEMBER = np.dtype([("ready", np.int8), ("centre", np.float64), ("unit", np.float64)])
 TAIL = np.dtype([
@@ -140,9 +145,9 @@ def fit(
     for j in range(k):
         _fit_member(asset_member[a, j], score[:, j])
     level = np.empty(w)
-    units = np.empty(k)
+    units = np.empty((1, k))
     for r in range(w):
-        level[r], _ = _fuse(asset_member[a], role, score[r], units)
+        level[r], _ = _fuse(asset_member, a, role, score, r, units, 0)
     _fit_tail(asset_tail[a], asset_peaks[a], asset_table[a], level, inflation)
 
 
@@ -160,11 +165,14 @@ def step(
     """
     for r in range(asset.size):
         a = asset[r]
-        level[r], fast[r] = _fuse(asset_member[a], role, score[r], units[r])
+        level[r], fast[r] = _fuse(asset_member, a, role, score, r, units, r)
         tail = asset_tail[a]
-        log_rows = log10_rows(tail, asset_table[a], level[r])
-        period_rows[r] = 10.0 ** min(log_rows, LOG10_LIMIT) if log_rows == log_rows else np.nan
-        _learn(tail, asset_peaks[a], asset_table[a], level[r])
+        log_rows = log10_rows(tail, asset_table, a, level[r])
+        period_rows[r] = np.nan
+        if log_rows == log_rows:
+            period_rows[r] = exponential(_LN10 * min(log_rows, LOG10_LIMIT))
+        if _follow_live(tail, level[r]):
+            _learn(tail, asset_peaks[a], asset_table[a])
 
 
 @kernel
@@ -251,12 +259,12 @@ def blame(units: Float64, evidence: Float64, total: Float64, lead: Int64, j: int
                 total[r, c] += weight * weight * evidence[r, c] / whole
 
 
-@kernel
-def log10_rows(tail: Any, table: Float64, score: float) -> Any:
+@kernel_uncounted
+def log10_rows(tail: Any, table: Float64, a: int, score: float) -> Any:
     """log10 of the return period in rows; NaN without a tail or a score."""
     if tail["ready"] == 0 or score != score:
         return np.nan
-    base = math.log10(tail["rows"] / tail["count"])
+    base = logarithm(tail["rows"] / tail["count"]) / _LN10
     e = (score - tail["threshold"]) / tail["scale"]
     if e <= 0.0:
         return base + e / _LN10
@@ -264,15 +272,15 @@ def log10_rows(tail: Any, table: Float64, score: float) -> Any:
     for i in range(1, last + 1):
         if e <= _KNOTS[i]:
             part = (e - _KNOTS[i - 1]) / (_KNOTS[i] - _KNOTS[i - 1])
-            return base + table[i - 1] + part * (table[i] - table[i - 1])
-    slope = (table[last] - table[last - 1]) / (_KNOTS[last] - _KNOTS[last - 1])
-    return base + table[last] + (e - _KNOTS[last]) * slope
+            return base + table[a, i - 1] + part * (table[a, i] - table[a, i - 1])
+    slope = (table[a, last] - table[a, last - 1]) / (_KNOTS[last] - _KNOTS[last - 1])
+    return base + table[a, last] + (e - _KNOTS[last]) * slope
 
 
 @kernel
 def _score_at(tail: Any, table: Float64, log_rows: float) -> Any:
     """The score whose log10 return period is ``log_rows``; inverse of :func:`log10_rows`."""
-    rest = log_rows - math.log10(tail["rows"] / tail["count"])
+    rest = log_rows - logarithm(tail["rows"] / tail["count"]) / _LN10
     if rest <= 0.0:
         return tail["threshold"]
     for i in range(1, _KNOTS.size):
@@ -297,7 +305,7 @@ def _fit_member(member: Any, score: Float64) -> None:
     member["ready"] = 1
 
 
-@kernel
+@kernel_uncounted
 def _unit(member: Any, score: float) -> float:
     """The score in its detector's units; NaN without a score or a warm-up."""
     if member["ready"] == 0 or score != score:
@@ -306,22 +314,25 @@ def _unit(member: Any, score: float) -> float:
     return min(max(unit, UNIT_LOW), UNIT_HIGH)
 
 
-@kernel
-def _fuse(member: Any, role: Int64, score: Float64, units: Float64) -> tuple[float, float]:
+@kernel_uncounted  # whole arrays: counting slices of them was a third of the time
+def _fuse(
+    member: Any, a: int, role: Int64, score: Float64, r: int, units: Float64, to: int
+) -> tuple[float, float]:
     """Means of the units of all that argue for alerts, and of the fast ones among them."""
     total = fast_total = 0.0
     count = fast_count = 0
-    for j in range(score.size):
-        units[j] = np.nan
+    for j in range(role.size):
+        units[to, j] = np.nan
         if role[j] == NOVELTY or role[j] == RANK or role[j] == ALONE:
             continue
-        units[j] = _unit(member[j], score[j])
-        if units[j] != units[j]:
+        unit = _unit(member[a, j], score[r, j])
+        units[to, j] = unit
+        if unit != unit:
             continue
-        total += units[j]
+        total += unit
         count += 1
         if role[j] == FAST:
-            fast_total += units[j]
+            fast_total += unit
             fast_count += 1
     level = total / count if count > 0 else np.nan
     return level, fast_total / fast_count if fast_count > 0 else level
@@ -358,16 +369,20 @@ def _fit_tail(
     tail["ready"] = 1
 
 
-@kernel
-def _learn(tail: Any, peaks: Float32, table: Float64, score: float) -> None:
-    """Count the row; when an excursion ends, its peak may enter the tail."""
+@kernel_uncounted
+def _follow_live(tail: Any, score: float) -> bool:
+    """Count the row; whether it ended an excursion, so that its peak may enter the tail."""
     if tail["ready"] == 0 or score != score:
-        return
+        return False
     _follow(tail, score)
     if tail["handover"] > 0.0:
         tail["live_rows"] += 1.0
-    if tail["open"] != 2:
-        return
+    return bool(tail["open"] == 2)
+
+
+@kernel
+def _learn(tail: Any, peaks: Float32, table: Float64) -> None:
+    """An excursion has ended: its peak may enter the tail."""
     peak = tail["peak"]
     if peak > tail["threshold"]:
         limit = math.log10(tail["rows"]) + WINSOR_DECADES
@@ -393,7 +408,7 @@ def _hand_over(tail: Any, peaks: Float32) -> bool:
     return True
 
 
-@kernel
+@kernel_uncounted
 def _follow(tail: Any, score: float) -> None:
     """Open, extend or end (``open`` = 2, until the next row) the excursion by one row."""
     if tail["open"] == 2:
@@ -439,50 +454,42 @@ def _lay_tail(tail: Any, peaks: Float32, table: Float64) -> None:
     log_mean, log_prior = math.log(mean), math.log(tail["prior_scale"])
     posterior = np.empty((_SHAPES.size, _LOG_SCALES.size))
     best = -np.inf
-    for s in range(_SHAPES.size):
-        for q in range(_LOG_SCALES.size):
-            log_scale = log_mean + _LOG_SCALES[q]
-            odd_shape = (_SHAPES[s] - SHAPE_MEAN) / SHAPE_DEVIATION
-            odd_scale = (log_scale - log_prior) / LOG_SCALE_DEVIATION
-            value = -0.5 * (odd_shape * odd_shape + odd_scale * odd_scale)
-            for i in range(k):
-                value += _log_density(peaks[i] - threshold, _SHAPES[s], log_scale)
-            posterior[s, q] = value
-            best = max(best, value)
-    whole = 0.0
-    for s in range(_SHAPES.size):
-        for q in range(_LOG_SCALES.size):
-            posterior[s, q] = math.exp(posterior[s, q] - best)
-            whole += posterior[s, q]
-    for i in range(_KNOTS.size):
-        survival = 0.0
+    for q in range(_LOG_SCALES.size):
+        log_scale = log_mean + _LOG_SCALES[q]
+        odd_scale = (log_scale - log_prior) / LOG_SCALE_DEVIATION
         for s in range(_SHAPES.size):
-            for q in range(_LOG_SCALES.size):
-                e = _KNOTS[i] * math.exp(-_LOG_SCALES[q])
-                survival += posterior[s, q] * _survival(e, _SHAPES[s])
-        table[i] = -math.log10(max(survival / whole, 1e-30))
+            odd_shape = (_SHAPES[s] - SHAPE_MEAN) / SHAPE_DEVIATION
+            prior = -0.5 * (odd_shape * odd_shape + odd_scale * odd_scale)
+            posterior[s, q] = prior + _density(peaks, k, threshold, _SHAPES[s], log_scale)
+            best = max(best, posterior[s, q])
+    whole, survival = 0.0, np.zeros(_KNOTS.size)
+    for s in range(_SHAPES.size):
+        for q in range(_LOG_SCALES.size):
+            weight = exponential(posterior[s, q] - best)
+            whole += weight
+            for i in range(_KNOTS.size):
+                survival[i] += weight * _SURVIVAL[s, q, i]
+    for i in range(_KNOTS.size):
+        table[i] = -math.log10(max(survival[i] / whole, 1e-30))
     tail["threshold"] = threshold
     tail["scale"] = mean
     tail["count"] = max(k, 1)
 
 
-@kernel
-def _log_density(excess: float, shape: float, log_scale: float) -> float:
-    e = excess * math.exp(-log_scale)
-    if abs(shape) < 1e-9:
-        return -log_scale - e
-    t = 1.0 + shape * e
-    if t <= 1e-9:
-        return -1e300
-    return -log_scale - (1.0 + 1.0 / shape) * math.log(t)
+@kernel_uncounted
+def _density(peaks: Float32, k: int, threshold: float, shape: float, log_scale: float) -> Any:
+    """Log density of k excesses: Σ −log σ − (1 + 1/ξ) log(1 + ξ e/σ).
 
-
-@kernel
-def _survival(e: float, shape: float) -> float:
-    if abs(shape) < 1e-9:
-        return math.exp(-e)
-    t = 1.0 + shape * e
-    return t ** (-1.0 / shape) if t > 0.0 else 0.0
+    One logarithm, of a product of 31 numbers at most. Each is at least 1e-9 and at most 120, for
+    no excess is more than 33 times their mean: an ordinary number.
+    """
+    product, slope = 1.0, shape * exponential(-log_scale)
+    for i in range(k):
+        t = 1.0 + slope * (peaks[i] - threshold)
+        if t <= 1e-9:  # beyond the end of a bounded tail
+            return -1e300
+        product *= t
+    return -k * log_scale - (1.0 + 1.0 / shape) * logarithm(product)
 
 
 @kernel

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from anomaly.batches import Float64, Int64
-from anomaly.kernel import kernel
+from anomaly.elementary import exponential, exponential_less_one, logarithm, whole_power
+from anomaly.kernel import kernel, kernel_uncounted
 
 VERSION = 2
 
@@ -62,8 +63,14 @@ def _standard(shape: float) -> tuple[float, float]:
     return (first - 1.0) / shape, math.sqrt(second - first * first) / abs(shape)
 
 
-_MEANS = tuple(_standard(shape)[0] for shape in SHAPES)
-_DEVIATIONS = tuple(_standard(shape)[1] for shape in SHAPES)
+_GUMBEL = SHAPES.index(0.0)
+#: The shapes and as many idle ones as make eight, which go through one instruction together.
+_LANES = (*SHAPES, *(8 - len(SHAPES)) * (0.0,))
+_SHAPES = np.array(_LANES)
+_MEANS = np.array([_standard(shape)[0] for shape in _LANES])
+_DEVIATIONS = np.array([_standard(shape)[1] for shape in _LANES])
+#: −1/ξ is a whole number for these shapes: a power is then a few multiplications. 0 = Gumbel's.
+_POWERS = np.array([0 if shape == 0.0 else round(-1.0 / shape) for shape in _LANES])
 
 ASSET = np.dtype([
     ("rows", np.int64),     # with a score, of the block in the making
@@ -91,31 +98,53 @@ def step(asset_state: Any, asset: Int64, score: Float64, period_rows: Float64) -
 
     ``score`` ≥ 0, NaN = no opinion, which leaves the state untouched and gives NaN.
     """
+    weight = np.zeros(_SHAPES.size)  # of the asset whose row was the last, until a block is full
+    tail = np.empty(_SHAPES.size)
+    deviation, known = 0.0, -1
     for r in range(asset.size):
         period_rows[r] = np.nan
         if score[r] != score[r]:
             continue
         own = asset_state[asset[r]]
-        value = math.log(score[r] + SOFTENING)
-        deviation = math.sqrt(
-            (own["variance"] * own["blocks"] + PRIOR_DEVIATION * PRIOR_DEVIATION * PRIOR_BLOCKS)
-            / (own["blocks"] + PRIOR_BLOCKS) * (1.0 + FORESIGHT / max(own["blocks"], 1.0)))
+        if known != asset[r]:
+            known = asset[r]
+            deviation = _foresee(own, weight)
+        value = logarithm(score[r] + SOFTENING)
         if own["blocks"] >= FEWEST_BLOCKS:
-            probability = _exceeding(own["foretold"], (value - own["mean"]) / deviation)
+            probability = _exceeding(weight, tail, (value - own["mean"]) / deviation)
             period_rows[r] = BLOCK_ROWS / max(probability, LEAST_PROBABILITY)
         own["peak"] = value if own["rows"] == 0 else max(own["peak"], value)
         own["rows"] += 1
         if own["rows"] == BLOCK_ROWS:
-            _learn(own, deviation)
+            _learn(own, tail, deviation)
+            known = -1
 
 
 @kernel
-def _learn(own: Any, deviation: float) -> None:
+def _foresee(own: Any, weight: Float64) -> float:
+    """The deviation that the next maximum is expected to have, and what each shape weighs."""
+    foretold = own["foretold"]
+    best = -np.inf
+    for k in range(len(SHAPES)):
+        best = max(best, foretold[k])
+    whole = 0.0
+    for k in range(len(SHAPES)):
+        weight[k] = SHAPE_WEIGHTS[k] * exponential(foretold[k] - best)
+        whole += weight[k]
+    for k in range(len(SHAPES)):
+        weight[k] /= whole
+    return math.sqrt(
+        (own["variance"] * own["blocks"] + PRIOR_DEVIATION * PRIOR_DEVIATION * PRIOR_BLOCKS)
+        / (own["blocks"] + PRIOR_BLOCKS) * (1.0 + FORESIGHT / max(own["blocks"], 1.0)))
+
+
+@kernel
+def _learn(own: Any, tail: Float64, deviation: float) -> None:
     """The block is full: its maximum enters the moments (Welford)."""
     peak = own["peak"]
     if own["blocks"] >= FEWEST_BLOCKS:
         peak = min(peak, own["mean"] + WINSOR_DEVIATIONS * deviation)
-        _weigh(own["foretold"], (peak - own["mean"]) / deviation)
+        _weigh(own["foretold"], tail, (peak - own["mean"]) / deviation)
     own["rows"] = 0
     own["blocks"] += 1.0
     step = peak - own["mean"]
@@ -123,37 +152,37 @@ def _learn(own: Any, deviation: float) -> None:
     own["variance"] += (step * (peak - own["mean"]) - own["variance"]) / own["blocks"]
 
 
-@kernel
-def _exceeding(foretold: Float64, z: float) -> float:
+@kernel_uncounted
+def _exceeding(weight: Float64, tail: Float64, z: float) -> float:
     """Probability that a block's maximum lies z deviations above the mean, over the shapes."""
-    best = -np.inf
-    for k in range(len(SHAPES)):
-        best = max(best, foretold[k])
-    whole = total = 0.0
-    for k in range(len(SHAPES)):
-        weight = SHAPE_WEIGHTS[k] * math.exp(foretold[k] - best)
-        whole += weight
-        total += weight * -math.expm1(-_tail(SHAPES[k], _MEANS[k] + _DEVIATIONS[k] * z))
-    return total / whole
+    _tails(tail, z)
+    for k in range(tail.size):
+        tail[k] = exponential_less_one(-tail[k])
+    total = 0.0
+    for k in range(tail.size):
+        total -= weight[k] * tail[k]
+    return total
 
 
 @kernel
-def _weigh(foretold: Float64, z: float) -> None:
+def _weigh(foretold: Float64, tail: Float64, z: float) -> None:
     """Count how well each shape foretold a maximum z deviations above the mean."""
-    for k in range(len(SHAPES)):
-        tail = _tail(SHAPES[k], _MEANS[k] + _DEVIATIONS[k] * z)
+    _tails(tail, z)
+    for k in range(foretold.size):
         density = _LEAST_DENSITY
-        if 0.0 < tail < math.inf:
-            density = math.log(_DEVIATIONS[k]) + (1.0 + SHAPES[k]) * math.log(tail) - tail
+        if 0.0 < tail[k] < math.inf:
+            density = math.log(_DEVIATIONS[k]) + (1.0 + _SHAPES[k]) * math.log(tail[k]) - tail[k]
         foretold[k] += max(density, _LEAST_DENSITY)
 
 
-@kernel
-def _tail(shape: float, reduced: float) -> float:
-    """Expected number of maxima above: (1 + ξy)^(−1/ξ), 0 beyond the end of a bounded law."""
-    if shape == 0.0:
-        return math.exp(min(-reduced, 700.0))
-    t = 1.0 + shape * reduced
-    if t > 0.0:
-        return math.pow(t, -1.0 / shape)
-    return 0.0 if shape < 0.0 else math.inf
+@kernel_uncounted
+def _tails(tail: Float64, z: float) -> None:
+    """Expected number of maxima above: (1 + ξy)^(−1/ξ), 0 beyond the end of a bounded law.
+
+    The same steps for each shape, so that the compiler takes several at a time.
+    """
+    for k in range(tail.size):
+        t = max(1.0 + _SHAPES[k] * (_MEANS[k] + _DEVIATIONS[k] * z), 0.0)
+        power = whole_power(t, abs(_POWERS[k]))
+        tail[k] = 1.0 / power if _POWERS[k] < 0 else power
+    tail[_GUMBEL] = exponential(-(_MEANS[_GUMBEL] + _DEVIATIONS[_GUMBEL] * z))

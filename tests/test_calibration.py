@@ -80,10 +80,10 @@ def test_excursions_are_counted_by_hand() -> None:
 
 def test_score_and_rarity_are_inverse() -> None:
     state = fitted(np.random.default_rng(3).normal(size=(800, 1)))
-    tail, table = state["asset_tail"][0], state["asset_table"][0]
+    tail, table = state["asset_tail"][0], state["asset_table"]
     for log_rows in (3.0, 4.0, 5.5):
-        score = calibration._score_at(tail, table, log_rows)
-        assert calibration.log10_rows(tail, table, score) == pytest.approx(log_rows)
+        score = calibration._score_at(tail, table[0], log_rows)
+        assert calibration.log10_rows(tail, table, 0, score) == pytest.approx(log_rows)
 
 
 def noise(kind: str, rng: np.random.Generator, rows: int, assets: int) -> np.ndarray:
