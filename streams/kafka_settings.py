@@ -234,15 +234,40 @@ def _password(kafka: KafkaSettings) -> str:
     return kafka.password
 
 
-def _context(kafka: KafkaSettings) -> ssl.SSLContext:
-    """TLS 1.2 or newer, host names checked."""
+def read_certificates(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
+    """Have new connections use the certificates as they are in their files now.
+
+    Authorities that a file no longer holds are trusted until the process ends.
+
+    Raises
+    ------
+    SettingsError
+        They cannot be used; those of before still are.
+    """
     try:
-        context = ssl.create_default_context(cafile=kafka.ca_file or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if kafka.ca_file:
+            context.load_verify_locations(cafile=kafka.ca_file)
         if kafka.certificate_file:
             context.load_cert_chain(kafka.certificate_file, kafka.key_file or None)
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(f"kafka.ca_file: certificates cannot be used: {error}") from None
+
+
+def certificate_files(kafka: KafkaSettings) -> tuple[Path, ...]:
+    """The files that :func:`read_certificates` reads."""
+    if not kafka.security_protocol.endswith("SSL"):
+        return ()
+    names = (kafka.ca_file, kafka.certificate_file, kafka.key_file)
+    return tuple(Path(name) for name in names if name)
+
+
+def _context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """TLS 1.2 or newer, host names checked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not kafka.ca_file:
+        context.load_default_certs()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    read_certificates(context, kafka)
     return context
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,11 +23,16 @@ from typing import Any, TextIO
 from streams import commands, front, local
 from streams.commands import Command, CommandReader
 from streams.door import Door
-from streams.errors import EXIT_OK, UsageError
+from streams.errors import EXIT_OK, SettingsError, UsageError
 from streams.file_outbox import FileOutbox
 from streams.front import Front
 from streams.health import Status
-from streams.kafka_settings import client_options
+from streams.kafka_settings import (
+    KafkaSettings,
+    certificate_files,
+    client_options,
+    read_certificates,
+)
 from streams.kafka_source import KafkaSource, patiently, prepare_topics, reach
 from streams.lane import Lane
 from streams.local import LocalOptions
@@ -187,9 +193,11 @@ def quiet_libraries() -> None:
     """Let a client library speak of errors only, and say each of them once in a while."""
     logger = logging.getLogger("kafka")
     logger.setLevel(logging.WARNING)  # warnings are listened to for a reason, never shown
-    if not logger.handlers:
+    ours = [h for h in logger.handlers if any(isinstance(f, _Seldom) for f in h.filters)]
+    if not ours:  # the library has put one of its own there that says nothing
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.ERROR)
+        handler.setFormatter(logging.Formatter("andon: Kafka client: %(message)s"))
         handler.addFilter(_Seldom())
         logger.addHandler(handler)
         logger.propagate = False
@@ -213,9 +221,8 @@ def _serve(
         SystemClock(), status, say, wishes, commands=reader, reload=options.load,
         telemetry=shown.telemetry, push=shown.push)
     watcher = threading.Event()
-    if options.config is not None:
-        threading.Thread(target=_watch, args=(Watched(options.config), wishes, watcher),
-                         name="settings", daemon=True).start()
+    threading.Thread(target=_watch, args=(options.config, kafka, connection, wishes, watcher, say),
+                     name="settings", daemon=True).start()
     try:
         worker.run()
     finally:
@@ -227,10 +234,22 @@ def _serve(
             files.close()
 
 
-def _watch(watched: Watched, wishes: Wishes, done: threading.Event) -> None:
+def _watch(
+    config: Path | None, kafka: KafkaSettings, connection: Mapping[str, Any], wishes: Wishes,
+    done: threading.Event, say: Callable[[str], None],
+) -> None:
+    """Notice a changed settings file, and certificates that were renewed."""
+    settings = [Watched(config)] if config is not None else []
+    certificates = [Watched(path) for path in certificate_files(kafka)]
     while not done.wait(WATCH_SECONDS):
-        if watched.changed():
+        if any([file.changed() for file in settings]):
             wishes.reload = True
+        if any([file.changed() for file in certificates]):
+            try:
+                read_certificates(connection["ssl_context"], kafka)
+                say("certificates were renewed: new connections use them")
+            except SettingsError as error:  # half of them are there, perhaps
+                say(f"{error}; the ones of before are used")
 
 
 @dataclass(slots=True)
@@ -259,18 +278,29 @@ class Watched:
         return found.st_mtime_ns, found.st_size
 
 
+#: What the client says of everything that was under way when a connection was lost: once is enough.
+_CONSEQUENCES = ("KafkaConnectionError", "socket disconnected", "Connection lost")
+
+
 class _Seldom(logging.Filter):
-    """Lets the same message through once in :data:`REPEAT_SECONDS`; exact counts are metrics."""
+    """Lets the same message through once in :data:`REPEAT_SECONDS`; exact counts are metrics.
+
+    The same are those of one form and one error, whatever numbers are in them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        now = time.monotonic()
+        now, text = time.monotonic(), record.getMessage()
+        if any(c in text for c in _CONSEQUENCES) and not text.startswith("Connection failed"):
+            return False
         if len(self._last) > 1000:
             self._last.clear()
-        key = f"{record.name}:{record.msg}"
+        given = record.args if isinstance(record.args, tuple) else ()
+        why = [re.sub(r"\d+", "", str(a))[:200] for a in given if isinstance(a, Exception)]
+        key = f"{record.name}:{record.msg}:{why}"
         if now - self._last.get(key, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._last[key] = now

@@ -265,10 +265,13 @@ def shared() -> Cluster:
     return found
 
 
-def fresh(version: str = DEFAULT_VERSION, brokers: int = 1, security: str = "PLAINTEXT") -> Cluster:
+def fresh(
+    version: str = DEFAULT_VERSION, brokers: int = 1, security: str = "PLAINTEXT",
+    settings: Mapping[str, str] | None = None,
+) -> Cluster:
     """A cluster of one's own, to be hurt; skips by name where there can be none."""
     try:
-        return cluster(version, brokers, security)
+        return cluster(version, brokers, security, settings)
     except FileNotFoundError as error:
         unavailable(f"needs its own Kafka broker, and {error} cannot be had here")
         raise
@@ -348,9 +351,10 @@ def _secrets(folder: Path) -> dict[str, str]:
                 f"/CN={name} of the tests", "-keyout", f"{name}.key", "-out", f"{name}.pem")
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
             "-keyout", "broker.key", "-out", "broker.csr")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", "broker.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", "broker.pem")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=andon",
+            "-keyout", "client.key", "-out", "client.csr")
+    sign(folder, "broker", "ca")
+    sign(folder, "client", "ca")
     key = (folder / "broker.key").read_text()
     (folder / "store.pem").write_text(key + (folder / "broker.pem").read_text())
     return {
@@ -360,12 +364,38 @@ def _secrets(folder: Path) -> dict[str, str]:
     }
 
 
+def sign(folder: Path, who: str, authority: str, days: tuple[int, int] = (-1, 2)) -> None:
+    """A certificate ``who.pem`` for ``localhost``, good from so many days from now to so many."""
+    day = lambda n: time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + n * 86_400))  # noqa: E731
+    (folder / "index").write_text("")
+    (folder / "sign.cnf").write_text("""[ca]
+default_ca = own
+[own]
+database = index
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = any
+x509_extensions = names
+[any]
+commonName = supplied
+[names]
+subjectAltName = DNS:localhost
+""")
+    subprocess.run(
+        ["openssl", "ca", "-batch", "-notext", "-config", "sign.cnf", "-in", f"{who}.csr",
+         "-cert", f"{authority}.pem", "-keyfile", f"{authority}.key", "-out", f"{who}.pem",
+         "-startdate", day(days[0]), "-enddate", day(days[1])],
+        cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+
+
 def _client(security: str, folder: Path) -> dict[str, Any]:
     if security == "PLAINTEXT":
         return {}
     said: dict[str, Any] = {"security_protocol": security}
     if security.endswith("SSL"):
-        said["ssl_cafile"] = str(folder / "ca.pem")
+        said |= {"ssl_cafile": str(folder / "ca.pem"), "ssl_certfile": str(folder / "client.pem"),
+                 "ssl_keyfile": str(folder / "client.key")}
     if security.startswith("SASL"):
         said |= {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": "andon",
                  "sasl_plain_password": PASSWORD}

@@ -1,4 +1,4 @@
-"""The network between service and broker: slow, cut, half-open; and machines that fall silent."""
+"""The network between service and broker: slow, cut, half-open, without names; silent machines."""
 
 from __future__ import annotations
 
@@ -76,6 +76,18 @@ class Proxy:
                 one.close()
 
 
+#: No name is known while a file is there.
+NO_NAMES = """
+import pathlib, socket
+asked, gone = socket.getaddrinfo, pathlib.Path({path!r})
+def resolve(*given, **named):
+    if gone.exists():
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return asked(*given, **named)
+socket.getaddrinfo = resolve
+"""
+
+
 @pytest.fixture(name="distant", scope="module")
 def _distant() -> Iterator[tuple[kafka_broker.Cluster, Proxy, str]]:
     """A broker that a second listener shows behind the proxy; tests' own clients go straight."""
@@ -105,7 +117,7 @@ def _distant() -> Iterator[tuple[kafka_broker.Cluster, Proxy, str]]:
     own.stop()
 
 
-@pytest.mark.parametrize("fault", ["slow", "cut", "half-open"])
+@pytest.mark.parametrize("fault", ["slow", "cut", "half-open", "nameless"])
 def test_a_bad_network_loses_and_doubles_nothing(
     distant: tuple[kafka_broker.Cluster, Proxy, str], fault: str
 ) -> None:
@@ -114,8 +126,15 @@ def test_a_bad_network_loses_and_doubles_nothing(
     with deployment(cluster, 3) as deployed:
         text = deployed.config.read_text()
         deployed.config.write_text(text.replace(json.dumps(cluster.bootstrap), json.dumps(address)))
-        deployed.start_worker()
+        nameless = deployed.folder / "nameless"
+        if fault == "nameless":
+            nameless.touch()
+        deployed.start_worker(fault=NO_NAMES.format(path=str(nameless)))
         live_service.send(deployed, rows[:3000])
+        if fault == "nameless":
+            kafka_broker.wait_for(
+                lambda: "failure in name resolution" in deployed.logs(), 60, "a word of the names")
+            nameless.unlink()
         live_service.wait_until_done(deployed, 60)
         for k, start in enumerate(range(3000, 8000, 1000)):
             live_service.send(deployed, rows[start:start + 1000])
@@ -125,6 +144,11 @@ def test_a_bad_network_loses_and_doubles_nothing(
             elif fault == "cut":
                 time.sleep(0.3)
                 proxy.cut()
+            elif fault == "nameless":
+                nameless.touch()
+                proxy.cut()
+                time.sleep(1.5)
+                nameless.unlink()
             elif k % 2:
                 proxy.silent = True
                 time.sleep(5.0)
