@@ -169,20 +169,21 @@ def loss_alerts(
 
 def conditions(
     registry: Registry, reference: State, sensor_code: Int64, quiet: Float64, modes: State,
-    counts: Bool, sayings: Mapping[int, str],
+    counts: Bool, sayings: Mapping[int, str], rows_said: Callable[[int], str],
 ) -> list[Condition]:
     """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS.
 
     ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer. ``modes``:
     the state of ``regimes``. ``counts bool[tags]``: sensors that only count, ``sayings``: what is
-    read from a sensor's signal, by tag; see ``production``.
+    read from a sensor's signal, by tag; see ``production``. ``rows_said`` tells of an asset what
+    rows it is judged by, where there is something to tell.
     """
     found = []
     for a, name in enumerate(registry.assets):
         asset = reference["asset"][a]
         condition = _asset_condition(asset)
         if condition == ("trusted", ""):
-            condition = "trusted", regimes.said(modes, a)
+            condition = "trusted", "; ".join(filter(None, (regimes.said(modes, a), rows_said(a))))
         found.append(Condition(name, "", *condition))
         for c, sensor in enumerate(registry.sensors[a]):
             t = registry.table[a, c]

@@ -40,11 +40,13 @@ class Baseline:
     watchers: Watchers
 
     def freeze(
-        self, state: Mapping[str, State], registry: Registry, a: int, starts_and_stops: bool
+        self, state: Mapping[str, State], registry: Registry, a: int, starts_and_stops: bool,
+        fast_step_seconds: float,
     ) -> None:
         """The asset's warm-up is over: freeze every reference and fit the calibration.
 
-        ``starts_and_stops``: a state tag tells when the asset works.
+        ``starts_and_stops``: a state tag tells when the asset works. With rows closer together
+        than ``fast_step_seconds`` too little is known yet (``later_rows``).
         """
         kept = state["reference"]
         asset = kept["asset"]
@@ -62,9 +64,10 @@ class Baseline:
             kept["tag"]["constant"][regimes.settings(state["regimes"], tags)] = 0
         times_ns = kept["asset_time"][a, :w]
         asset["interval_s"][a] = reference.usual_interval_seconds(times_ns)
+        interval_seconds = float(asset["interval_s"][a])
         rows = leeway.fit(
-            state["leeway"], a, tags, rows, times_ns, float(asset["interval_s"][a]),
-            kept["tag"], starts_and_stops)
+            state["leeway"], a, tags, rows, times_ns, interval_seconds, kept["tag"],
+            starts_and_stops, interval_seconds < fast_step_seconds)
         for j, (bound, config) in enumerate(zip(self.detectors, self.configs, strict=True)):
             if bound.fit is not None:
                 column = np.full(w, np.nan)

@@ -78,7 +78,7 @@ def plan(config: MonitorConfig) -> Plan:
         for name, array in arrays.items():
             size = array.nbytes
             own = name.startswith("asset")
-            if (component, name) in room.WARM_UP:
+            if (component, name) in (*room.WARM_UP, *room.LATER):
                 warm += size // SENSORS if own else size
             elif (component, name) in room.MODES:
                 modes += size // SENSORS if own else size

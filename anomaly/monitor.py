@@ -4,19 +4,20 @@ One partition of the stream has one ``Monitor``; live, replay, tests and any oth
 same ``process`` and get the same bytes, however the stream was cut into batches. Read this file
 first to see what happens to a reading:
 
-    quality ─► windows ─► regimes ─► reference ─► leeway ─► detectors ─► calibration ─► alerts
+    quality ─► windows ─► (later rows) ─► regimes ─► reference ─► leeway ─► detectors
+            ─► calibration ─► alerts
 
 The first two are composed in ``intake.py``, with a buffer between where readings may come late.
 
 Nothing feeds back from calibration into a detector, so rows of different assets never wait for one
 another and no rounds are needed: every guard against learning a fault sits
-inside a detector's own kernel.
+inside a detector's own kernel. Longer than 500 lines because the whole way is to be read here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ from anomaly import (
     calibration,
     echo,
     intake,
+    later_rows,
     leeway,
     memory_plan,
     observations,
@@ -73,6 +75,12 @@ class _Judged:
     machine_share: Float64
 
 
+def _joined(parts: Sequence[_Judged]) -> _Judged:
+    return _Judged(*(
+        np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(_Judged)))
+
+
 class Monitor:
     """All stages over one partition.
 
@@ -104,6 +112,8 @@ class Monitor:
         self._baseline = Baseline(
             config.regimes, self._detectors, self._configs, self._role, self._watchers)
         self._new_warm_up = config.warm_up_rows
+        self._fast_step_seconds = later_rows.fast_step_seconds(
+            config.windows.later_row_seconds, config.budget_per_week)
         self._rejected = np.zeros(len(quality.REASONS), np.int64)
         self._assets, self._tags, self._known_names = 0, 0, -1
         self._sensors = sensors.known(config, registry)
@@ -158,6 +168,13 @@ class Monitor:
 
     def rebaseline(self, asset: int) -> None:
         """Start the asset's warm-up anew (after maintenance): what was usual may have changed."""
+        if "later" in self._state:
+            later_rows.restart(self._state["later"], asset, self._tags_of(asset)[0])
+            room.forget_warm_up(self._state, asset, self._tags_of(asset)[0], room.LATER)
+        self._begin_anew(asset)
+
+    def _begin_anew(self, asset: int) -> None:
+        """Warm up again, with rows as they are judged now."""
         state = self._state["reference"]["asset"]
         state["rows"][asset] = 0
         state["ready"][asset] = 0
@@ -170,8 +187,10 @@ class Monitor:
             self.quieten(asset, column, 0.0)
 
     def _freeze(self, asset: int) -> None:
-        self._baseline.freeze(self._state, self.registry, asset, self.shop.starts_and_stops(
-            self.registry.table[asset, : len(self.registry.sensors[asset])]))
+        self._baseline.freeze(
+            self._state, self.registry, asset,
+            self.shop.starts_and_stops(self._tags_of(asset)[0]),
+            self._fast_step_seconds)
 
     def quieten(self, asset: int, column: int, decades: float) -> float:
         """Rows that the sensor leads must from now on be so many decades rarer (feedback).
@@ -230,7 +249,11 @@ class Monitor:
             self.registry, self._state["reference"],
             self._state["quality"]["tag_watch"]["condition"], self._state["alerts"]["tag"]["quiet"],
             self._state["regimes"], self.shop.counts(self.registry.tag_count),
-            self.shop.sayings(self._state))
+            self.shop.sayings(self._state), self._rows_said)
+
+    def _rows_said(self, asset: int) -> str:
+        state, seconds = self._state.get("later"), self.config.windows.later_row_seconds
+        return "" if state is None or not seconds else later_rows.said(state, asset, seconds)
 
     def statement(self, asset: int) -> production.Statement | None:
         """Where the asset's time, parts and energy went; None where no sensor tells."""
@@ -251,6 +274,8 @@ class Monitor:
         }
         if intake.reorders(self.config):
             own["reorder"] = reorder.VERSION
+        if self.config.windows.later_row_seconds:
+            own["later"] = later_rows.VERSION
         return own | {f"detector.{b.name}": b.version for b in self._detectors}
 
     def state(self) -> dict[str, State]:
@@ -317,12 +342,76 @@ class Monitor:
         self, seen: RowBatch, reason: Int8, produced: production.Produced | None
     ) -> Outcome:
         rows = self.shop.judgeable(self.registry.table, seen)
+        chosen = self._choose(rows, produced)
+        known = self._state["reference"]["asset"]
+        told = known["rows"] >= known["muted"] if "later" in self._state else None
+        parts: list[_Judged] = []
+        made: list[tuple[int, Alert]] = []
+        start = 0
+        for end, grown, _ in (*chosen.ends, (len(chosen.rows), -1, -1)):
+            part = np.arange(start, end)
+            judged, said = self._judge_machine(
+                chosen.rows if not chosen.ends else windows.taken(chosen.rows, part),
+                None if chosen.works is None else chosen.works[start:end], produced)
+            parts.append(judged)
+            made += [(int(chosen.origin[start + place]), alert) for place, alert in said]
+            start = end
+            if grown >= 0:
+                self._grow(grown)
+        judged = parts[0] if len(parts) == 1 else _joined(parts)
+        may_fire = judged.may_fire
+        if told is not None:
+            may_fire = later_rows.opinion(told, rows.asset, chosen, may_fire)
+        found = quality.run_watch(
+            self.config.quality, self._state["quality"], self.registry.table, seen)
+        made += announce.sensor_alerts(
+            self._voice, self._state["alerts"]["tag"], seen, found, may_fire)
+        made += announce.stop_alerts(self._voice, seen, echo.run(
+            self._state["echo"], seen.asset, seen.time_ns, may_fire))
+        made += announce.loss_alerts(self._voice, produced, rows, self.shop.config)
+        made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
+        scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
+        return Outcome(chosen.rows, scores, tuple(alert for _, alert in made), reason)
+
+    def _choose(
+        self, rows: RowBatch, produced: production.Produced | None
+    ) -> later_rows.Chosen:
+        """The rows that the machines are judged by: as they came, or means of them."""
+        state, seconds = self._state.get("later"), self.config.windows.later_row_seconds
+        if state is None or not seconds:
+            return later_rows.Chosen(rows, production.works(produced, rows), np.arange(len(rows)))
+        table = self.registry.table
+        merged = later_rows.merge(state, table, seconds, rows)
+        least = seconds / self._fast_step_seconds
+        chosen = later_rows.choose(
+            state, table, least, merged, production.works(produced, merged.rows))
+        for a in chosen.slow:
+            room.forget_warm_up(self._state, a, self._tags_of(a)[0], room.LATER)
+        return chosen
+
+    def _grow(self, asset: int) -> None:
+        """Learn the asset anew, from the means that were kept: from here on these are judged."""
+        tags = self._tags_of(asset)[0]
+        rows = later_rows.kept(self._state["later"], asset, tags)
+        room.forget_warm_up(self._state, asset, tags, room.LATER)
+        keep = ("quality", "windows", "later", "alerts", "echo", "reorder", *production.VERSIONS)
+        anew = {name: state for name, state in self._state.items() if name not in keep}
+        room.forget(anew, self._fresh(1, 1, True, True), asset, tags)
+        known = self._state["reference"]["asset"]
+        known["rows"][asset] = known["warm_up"][asset] = known["muted"][asset] = len(rows)
+        case = self._state["alerts"]["asset"]
+        case["close"][asset] = case["state"][asset] != alerts.INACTIVE
+        self._learn(rows, np.arange(len(rows)))
+
+    def _judge_machine(
+        self, rows: RowBatch, works: Int8 | None, produced: production.Produced | None
+    ) -> tuple[_Judged, list[tuple[int, Alert]]]:
+        """The machine's own alerts, with the places of their rows, and what is said of each row."""
         machine_share = production.machine_share(self.shop.config, produced, rows)
         m, k = len(rows), len(self._detectors)
         judged = _Judged(np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.int8),
                          np.full((m, k), np.nan), np.zeros(m, np.bool_), machine_share)
         made: list[tuple[int, Alert]] = []
-        works = production.works(produced, rows)
         place, asset = np.arange(m), self._state["reference"]["asset"]
         fired = self._state["alerts"]["asset"]["state"] == alerts.FIRING
         told = asset["rows"] >= asset["muted"]
@@ -333,18 +422,8 @@ class Monitor:
             place = self._judge_some(rows, place, judged, made)
         if works is not None:
             observations.hold(fired, told, rows.asset, works, judged.alert, judged.may_fire)
-        made = outlook.attach(
+        return judged, outlook.attach(
             self.config, self._voice, self.shop, self._state, self.registry.table, rows, made)
-        found = quality.run_watch(
-            self.config.quality, self._state["quality"], self.registry.table, seen)
-        made += announce.sensor_alerts(
-            self._voice, self._state["alerts"]["tag"], seen, found, judged.may_fire)
-        made += announce.stop_alerts(self._voice, seen, echo.run(
-            self._state["echo"], seen.asset, seen.time_ns, judged.may_fire))
-        made += announce.loss_alerts(self._voice, produced, rows, self.shop.config)
-        made.sort(key=lambda entry: entry[0])  # stable: the machine, its sensors, its losses
-        scores = ScoreBatch(judged.score, judged.period_s, judged.alert, judged.detector_score)
-        return Outcome(rows, scores, tuple(alert for _, alert in made), reason)
 
     def _judge_some(
         self, rows: RowBatch, place: Int64, judged: _Judged, made: list[tuple[int, Alert]]
@@ -374,31 +453,35 @@ class Monitor:
             dataclasses.replace(rows, x=x), number, slot, given, judged, place)
         for a in again.tolist():
             regimes.give_up(self._state["regimes"], a)
-            self.rebaseline(a)
+            self._begin_anew(a)
         return rest
 
     def _warm(
         self, rows: RowBatch, number: Int64, judged: _Judged, place: Int64
     ) -> list[tuple[int, Alert]]:
         """Rows of assets whose reference does not stand yet: keep them, freeze where full."""
+        judged.score[place], judged.detector_score[place] = self._learn(rows, number)
+        unknown = np.full(len(rows), np.nan)
+        nobody, nothing = np.full(len(rows), -1, np.int64), np.zeros_like(rows.x)
+        moved = self._walk(rows, number, unknown, unknown, unknown, unknown, nobody, nothing)
+        return announce.machine_alerts(
+            self._voice, self._state["reference"]["tag"], rows, place, moved, unknown,
+            self._units(rows, nobody, nothing))
+
+    def _learn(self, rows: RowBatch, number: Int64) -> tuple[Float64, Float64]:
+        """Keep rows of a warm-up; returns what the score and the detectors say of them."""
         state = self._state["reference"]
-        table = self.registry.table
-        reference.keep(
-            state["asset_time"], state["tag_rows"], table, rows.asset, rows.time_ns, rows.x, number)
+        reference.keep(state["asset_time"], state["tag_rows"], self.registry.table, rows.asset,
+                       rows.time_ns, rows.x, number)
         score, _ = self._detect(rows)
         self._watchers.follow(self._state, rows.asset, score)
-        judged.detector_score[place] = score
-        unknown = np.full(len(rows), np.nan)
-        judged.score[place] = self._score(rows, number, score, unknown)
+        told = self._score(rows, number, score, np.full(len(rows), np.nan))
         self._state["warm_up"]["asset_score"][rows.asset, number] = score
         full = number + 1 >= state["asset"]["warm_up"][rows.asset]
         for a in rows.asset[full].tolist():
             if not state["asset"]["ready"][a]:
                 self._freeze(a)
-        nobody, nothing = np.full(len(rows), -1, np.int64), np.zeros_like(rows.x)
-        moved = self._walk(rows, number, unknown, unknown, unknown, unknown, nobody, nothing)
-        return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, unknown,
-                                       self._units(rows, nobody, nothing))
+        return told, score
 
     def _judge_ready(
         self, rows: RowBatch, number: Int64, slot: Int64, given: Float64, judged: _Judged,

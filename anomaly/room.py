@@ -20,6 +20,7 @@ from anomaly import (
     calibration,
     echo,
     intake,
+    later_rows,
     leeway,
     outlook,
     production,
@@ -37,6 +38,8 @@ from anomaly.errors import StateError
 
 #: What only the warm-up needs: zeros, and no memory, once an asset's reference stands.
 WARM_UP = (("reference", "asset_time"), ("reference", "tag_rows"), ("warm_up", "asset_score"))
+#: What is zeros, and no memory, from when an asset is judged by its later rows, or is slow.
+LATER = (("later", "asset_later_time"), ("later", "tag_later_rows"))
 #: What only assets of several operating modes need: zeros, and no memory, of all others.
 MODES = (("regimes", "asset_mode"), ("regimes", "tag_mode"))
 #: Growing looks at so many bytes at a time.
@@ -67,6 +70,7 @@ def allocate(
     ``full_tags``: tags below this number get every
     detector and an outlook, the others those detectors that are not ``partial``.
     """
+    roams = told or bool(config.windows.later_row_seconds)
     fresh = {
         "quality": quality.allocate(config.quality, assets, tags),
         "windows": windows.allocate(config.windows, assets, tags),
@@ -77,7 +81,7 @@ def allocate(
         **watchers.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
         "regimes": regimes.allocate(config.regimes, assets, tags),
-        "leeway": leeway.allocate(assets if told else 0, tags if told else 0),
+        "leeway": leeway.allocate(assets if roams else 0, tags if roams else 0),
         "echo": echo.allocate(assets),
         "outlook": outlook.allocate(assets, min(tags, full_tags)),
         **production.allocate(losses, assets if told else 0, assets if guessed else 0),
@@ -87,8 +91,11 @@ def allocate(
     for bound, detector_config in detectors.items():
         fresh[key(bound)] = bound.allocate(
             detector_config, assets, min(tags, full_tags) if bound.partial else tags)
-    for component, name in WARM_UP:
-        fresh[component][name] = _pages(fresh[component][name])
+    if config.windows.later_row_seconds:
+        fresh["later"] = later_rows.allocate(assets, tags, reference_rows)
+    for component, name in (*WARM_UP, *LATER):
+        if component in fresh:
+            fresh[component][name] = _pages(fresh[component][name])
     return fresh
 
 
@@ -164,9 +171,12 @@ def idle(state: Mapping[str, State], assets: int) -> tuple[Int64, Int64]:
     return order, last[order]
 
 
-def forget_warm_up(state: Mapping[str, State], asset: int, tags: Int64) -> None:
+def forget_warm_up(
+    state: Mapping[str, State], asset: int, tags: Int64,
+    buffers: Sequence[tuple[str, str]] = WARM_UP,
+) -> None:
     """Set the asset's warm-up buffers to zero and give their memory back."""
-    for component, name in WARM_UP:
+    for component, name in buffers:
         array = state[component][name]
         own = np.array([asset]) if name.startswith("asset") else np.sort(tags)
         array[own] = 0

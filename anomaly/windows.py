@@ -67,6 +67,10 @@ class Config:
     """With ``cycle.sensor`` given, cycles close the rows and ``row_seconds`` must be 0."""
     frame: vibration.Config = field(default_factory=vibration.Config)
     """With ``frame.sensors`` given, frames of vibration samples close the rows, alone."""
+    later_row_seconds: float | None = None
+    """Where every timestamp is a row and these follow too fast for the budget: judge means over so
+    many seconds once a warm-up of them is known (``later_rows``). 0 = never; None = never, except
+    in the live service, where it is a minute."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.row_seconds <= 366 * 86_400:
@@ -75,6 +79,17 @@ class Config:
             raise ConfigError("row_seconds: must be 0 where cycles close the rows (cycle.sensor)")
         if self.frame.sensors and (self.row_seconds > 0 or self.cycle.sensor):
             raise ConfigError("frame: no row_seconds and no cycle.sensor beside frame.sensors")
+        if not 0.0 <= (self.later_row_seconds or 0.0) <= 366 * 86_400:
+            raise ConfigError(
+                f"later_row_seconds: must be 0 to 366 days, got {self.later_row_seconds}")
+        if self.later_row_seconds and not self.closes_instants:
+            raise ConfigError("later_row_seconds: must be 0 beside row_seconds, cycle.sensor and "
+                              "frame.sensors")
+
+    @property
+    def closes_instants(self) -> bool:
+        """Whether every timestamp of an asset is a row."""
+        return not (self.row_seconds or self.cycle.sensor or self.frame.sensors)
 
 
 def allocate(config: Config, assets: int, tags: int) -> State:

@@ -216,9 +216,10 @@ def _lint(parsed: argparse.Namespace) -> int:
     if found:
         return EXIT_FINDING
     from anomaly import memory_plan
+    from streams.fast_rows import for_service
 
     print(f"{parsed.config}: no findings")
-    print(memory_plan.plan(load(parsed.config).monitor).sentence())
+    print(memory_plan.plan(for_service(load(parsed.config)).monitor).sentence())
     return EXIT_OK
 
 

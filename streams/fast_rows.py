@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from anomaly.batches import Int64
 from anomaly.config import WEEK_SECONDS, MonitorConfig
+from anomaly.later_rows import FAR_ROWS, FAST_ROW_SECONDS
+from streams.settings import Settings
 
-#: Rows closer together than this, and a false alarm rarer than one in so many of them: about one
-#: healthy row in 10,000 is a true novelty on real machines, which no threshold removes.
-FAST_ROW_SECONDS, FAR_ROWS = 31.0, 20_000
+#: What the live service judges once enough is known, where the settings say nothing: beyond a
+#: minute a machine's own rhythm is lost.
+LATER_ROW_SECONDS = 60.0
+
+
+def for_service(settings: Settings) -> Settings:
+    """The settings with what the live service does where they say nothing."""
+    monitor = settings.monitor
+    if monitor.windows.later_row_seconds is not None or not monitor.windows.closes_instants:
+        return settings
+    windows = dataclasses.replace(monitor.windows, later_row_seconds=LATER_ROW_SECONDS)
+    return dataclasses.replace(settings, monitor=dataclasses.replace(monitor, windows=windows))
 
 
 def too_fast(step_seconds: float, monitor: MonitorConfig) -> bool:
@@ -21,16 +33,21 @@ def too_fast(step_seconds: float, monitor: MonitorConfig) -> bool:
 
 
 def advice(step_seconds: float, monitor: MonitorConfig) -> str | None:
-    """What helps where rows follow too fast and are judged as they are; None where they do not."""
+    """What helps, or is done, where rows follow too fast; None where they do not."""
     windows = monitor.windows
-    if windows.row_seconds or windows.cycle.sensor or windows.frame.sensors or (
-            not too_fast(step_seconds, monitor)):
+    if not windows.closes_instants or not too_fast(step_seconds, monitor):
         return None
     rows = WEEK_SECONDS / monitor.budget_per_week / step_seconds
-    return (f"A row every {step_seconds:.3g} s: an alarm as rare as the budget allows is one in "
-            f"{rows:,.0f} rows, further than healthy rows so close together can vouch for. Where "
-            "hours may pass before the first opinion, rows of a minute keep the promise better: "
-            "[windows] row_seconds = 60.")
+    fast = (f"A row every {step_seconds:.3g} s: an alarm as rare as the budget allows is one in "
+            f"{rows:,.0f} rows, further than healthy rows so close together can vouch for. ")
+    if windows.later_row_seconds:
+        means = min(monitor.warm_up_rows, monitor.reference_rows_limit)
+        hours = means * windows.later_row_seconds / 3600.0
+        return (f"{fast}Only sudden changes are judged until {means} means of "
+                f"{windows.later_row_seconds:g} s are known, in about {hours:.3g} h; from then on "
+                "these are, and slow changes, too ([windows] later_row_seconds).")
+    return (f"{fast}Where hours may pass before the first opinion, rows of a minute keep the "
+            "promise better: [windows] row_seconds = 60.")
 
 
 def step_of(asset: Int64, time_ns: Int64) -> float:

@@ -119,6 +119,7 @@ class _Session:
         self.collector = ReportCollector(
             self.registry, settings.monitor.budget_per_week, failures, _title(options.files),
             _told_clock([recording.layout for recording in recordings]), _window(settings),
+            settings.monitor.windows.later_row_seconds or 0.0,
         )
         self.outputs: list[Path] = []
 

@@ -35,7 +35,9 @@ class RunOptions:
         ------
         SettingsError
         """
-        return settings_module.load(self.config, self._flags())
+        from streams import fast_rows
+
+        return fast_rows.for_service(settings_module.load(self.config, self._flags()))
 
     def tables(self) -> dict[str, Any]:
         """The same without the engine's, long before its compiler is loaded.

@@ -27,7 +27,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from anomaly import quality
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
-from streams import kafka_state, settings
+from streams import fast_rows, kafka_state, settings
 from streams.kafka_sink import alert_message
 from streams.lane import decoder_of, schema_reader
 from streams.settings import Settings
@@ -71,7 +71,7 @@ class Deployment:
     @property
     def settings(self) -> Settings:
         """The same, loaded."""
-        return settings.load(self.config, {}, {})
+        return fast_rows.for_service(settings.load(self.config, {}, {}))
 
     def start_worker(
         self, environment: dict[str, str] | None = None, fault: str = ""

@@ -123,7 +123,7 @@ def test_the_naive_twin(seed: int) -> None:
         values = rows[:, c]
         reference.freeze_tag(known, c, values[np.isfinite(values)])
     state = leeway.allocate(1, 2)
-    fitted = leeway.fit(state, 0, tags, rows, times_ns, interval, known, True)
+    fitted = leeway.fit(state, 0, tags, rows, times_ns, interval, known, True, False)
     bounds = [naive.bound(rows[:, c].tolist(), (n - 1) * interval) for c in range(2)]
     assert state["tag"]["bound"] == pytest.approx(bounds)
     assert (bounds[0] > 0.0) == (seed != 3)
@@ -161,5 +161,28 @@ def test_a_warm_up_of_a_day_and_a_machine_without_a_state_have_none() -> None:
         times_ns = np.round(np.arange(n) * interval * 1e9).astype(np.int64)
         state = leeway.allocate(1, 1)
         assert leeway.fit(
-            state, 0, np.array([0]), rows, times_ns, interval, known, tells) is rows
+            state, 0, np.array([0]), rows, times_ns, interval, known, tells, False) is rows
         assert not state["tag"]["bound"].any()
+
+
+def test_a_machine_of_which_minutes_are_known_is_followed_wherever_it_goes() -> None:
+    """A ramp of forty deviations in two hours is none of its business, a jump of eight is."""
+    rng = np.random.default_rng(2)
+    rows = 50.0 + rng.normal(0.0, 0.1, (500, 1))
+    times_ns = np.arange(500) * 10**9
+    known = np.zeros(1, reference.TAG)
+    reference.freeze_tag(known, 0, rows[:, 0])
+    state = leeway.allocate(1, 1)
+    leeway.fit(state, 0, np.array([0]), rows, times_ns, 1.0, known, False, True)
+    n = 7200
+    later = 50.0 + 4.0 * np.arange(n)[:, None] / n + rng.normal(0.0, 0.1, (n, 1))
+    later[6000:] += 0.8
+    rest, off = leeway.run(
+        state, np.array([[0]]), np.zeros(n, np.int64), later, np.zeros(n, np.bool_))
+    away = (rest[:, 0] - known[0]["centre"]) / known[0]["spread"]
+    expected = naive.followed(
+        np.concatenate([rows, later])[:, 0].tolist(), [False] * (500 + n),
+        float(known[0]["centre"]), float(known[0]["spread"]), 1e12, 1.0, 300.0, 6.0)
+    assert off[:, 0] == pytest.approx(np.array(expected[500:]))
+    assert np.abs(away[1000:6000]).max() < 6.0
+    assert np.median(away[6000:6030]) > 6.0

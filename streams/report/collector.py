@@ -169,13 +169,13 @@ class ReportCollector:
     failures : sequence of Failure
         What went wrong and when; empty if the user gave none.
     title : str
-        What was watched, as the page's heading; usually the file's name.
+        What was watched, the page's heading.
     clock : Clock
-        ``Clock()`` for event time, ``Clock(row_ns)`` for a recording with a row counter.
+        ``Clock()`` for event time, ``Clock(row_ns)`` for rows that are counted.
     window : Window, optional
         How far before a failure an alert counts. None: a fifth of the mean judged time between
-        failures (half, where each machine that failed did so once), at most a week; the page says
-        which.
+        failures (half, where each failed once), at most a week; it is said.
+    later_row_seconds : float : rows of this length are no gaps.
     """
 
     def __init__(
@@ -186,8 +186,10 @@ class ReportCollector:
         title: str,
         clock: Clock | None = None,
         window: Window | None = None,
+        later_row_seconds: float = 0.0,
     ) -> None:
         self.registry = registry
+        self.least_gap_seconds = 2.0 * later_row_seconds
         self.budget_per_week = budget_per_week
         self.failures = tuple(sorted(failures, key=lambda f: (f.time_ns, f.asset)))
         self.title = title
@@ -345,7 +347,8 @@ class ReportCollector:
         known = usual["steps"] > 2
         steps = np.where(known, usual["steps"], 1)
         limit = GAP_FACTOR * np.exp(usual["log_step"] / steps)
-        return np.where(known, np.minimum(limit, 2.0**62), 2.0**62).astype(np.int64)
+        limit = np.clip(limit, self.least_gap_seconds * 1e9, 2.0**62)
+        return np.where(known, limit, 2.0**62).astype(np.int64)
 
     def _learn_spacing(self, groups: Groups, step: Int64) -> None:
         every = max(1, step.size // _SPACING_SAMPLE)

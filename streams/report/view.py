@@ -112,7 +112,8 @@ class View:
     def gap_ns(self, asset: int) -> int:
         """Step between rows that breaks a line; 0 while the usual one is unknown."""
         seconds = self.collector.row_seconds(asset)
-        return round(GAP_FACTOR * seconds * 1e9) if seconds == seconds else 0
+        least = self.collector.least_gap_seconds
+        return round(max(GAP_FACTOR * seconds, least) * 1e9) if seconds == seconds else 0
 
     def marks(self, asset: AssetView) -> list[Mark]:
         """The machine's alerts; a data gap is marked from its onset, as it is told once over."""

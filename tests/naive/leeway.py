@@ -26,15 +26,15 @@ def bound(values: Sequence[float], seconds: float) -> float:
 
 def followed(
     values: Sequence[float], settles: Sequence[bool], centre: float, spread: float, most: float,
-    interval_seconds: float,
+    interval_seconds: float, pace_seconds: float = PACE, fastest: float = FASTEST,
 ) -> list[float]:
     """What is put down to the hall at each row."""
-    pace = min(interval_seconds / PACE, 1.0 / SETTLING)
+    pace = min(interval_seconds / pace_seconds, 1.0 / SETTLING)
     given, found = 0.0, []
     for value, starts_up in zip(values, settles, strict=True):
         found.append(given)
         if math.isnan(value):
             continue
-        rest = min(max(value - centre - given, -FASTEST * spread), FASTEST * spread)
+        rest = min(max(value - centre - given, -fastest * spread), fastest * spread)
         given = min(max(given + (SETTLING if starts_up else 1.0) * pace * rest, -most), most)
     return found

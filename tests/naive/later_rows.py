@@ -1,0 +1,53 @@
+"""Later rows in plain Python: one machine, its rows one by one, a list for everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+#: time in ns, one value per sensor, NaN = missing
+Row = tuple[int, list[float]]
+
+
+def means(rows: Sequence[Row], span_ns: int) -> list[tuple[int, int, Row]]:
+    """What closes: place of the row that closed it, number of its rows, the mean of each sensor."""
+    closed: list[tuple[int, int, Row]] = []
+    begun, held = 0, []
+    for place, (time_ns, values) in enumerate(rows):
+        if held and not begun <= time_ns < begun + span_ns:
+            columns = [[v for v in column if not math.isnan(v)]
+                       for column in zip(*held, strict=True)]
+            mean = [c[0] + math.fsum(v - c[0] for v in c) / len(c) if c else math.nan
+                    for c in columns]
+            closed.append((place, len(held), (begun + span_ns, mean)))
+            held = []
+        if not held:
+            begun = time_ns // span_ns * span_ns
+        held.append(values)
+    return closed
+
+
+def judged(
+    rows: Sequence[Row], span_ns: int, rests: Sequence[bool], warm_up: int, least_rows: float,
+    trial: int = 8,
+) -> tuple[list[int], list[Row], int]:
+    """Places of the rows that are judged as they came, the means that are, and where it grew.
+
+    ``rests``: at each mean, whether the machine is at rest. −1 = it has not grown.
+    """
+    among = {place: (count, row) for place, count, row in means(rows, span_ns)}
+    came, later, kept, counts, slow, grown = [], [], 0, [], False, -1
+    for place in range(len(rows)):
+        if place in among:
+            count, row = among[place]
+            at_rest = rests[len(counts)]
+            counts.append(count)
+            if grown >= 0:
+                later.append(row)
+            elif not slow:
+                kept += not at_rest
+                slow = len(counts) == trial and sum(counts) < least_rows * trial
+                grown = place if kept == warm_up and not slow else -1
+        if grown < 0:
+            came.append(place)
+    return came, later, grown
