@@ -24,6 +24,7 @@ from kafka.errors import KafkaError
 
 from streams.demo import BUDGET, COLUMNS, LEARNING_SECONDS, with_day_before
 from streams.errors import EXIT_FINDING, EXIT_OK, UsageError
+from streams.kafka_source import reach
 from streams.live import quiet_libraries
 from streams.simulate import demo_recording, simulate
 
@@ -45,6 +46,7 @@ def demo(bootstrap: str, seed: int, stdout: TextIO, stderr: TextIO) -> int:
     quiet_libraries()
     name = f"andon-demo-{uuid.uuid4().hex[:6]}"
     try:
+        reach({"bootstrap_servers": bootstrap.split(",")})
         admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=10_000)
         admin.create_topics([NewTopic(f"{name}.readings", PARTITIONS, -1)])
         admin.close()

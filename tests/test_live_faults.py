@@ -229,14 +229,28 @@ def sorted_alerts(
     return found
 
 
+#: What is sent is given up after three seconds (it is two minutes), and asked for anew after two.
+GIVES_UP = """
+from kafka import KafkaProducer
+begin = KafkaProducer.__init__
+def impatient(self, **options):
+    options |= {"delivery_timeout_ms": 3000, "request_timeout_ms": 2000, "max_block_ms": 3000}
+    begin(self, **options)
+KafkaProducer.__init__ = impatient
+"""
+
+
 @pytest.mark.parametrize("fault", ["stalled", "stopped", "killed"])
 def test_a_broker_that_goes_away_for_a_while(
     fragile: kafka_broker.Cluster, fault: str
 ) -> None:
-    """Pause, no loss: SIGSTOP, an orderly stop or a kill -9 of the only broker, then it is back."""
+    """Pause, no loss: SIGSTOP, an orderly stop or a kill -9 of the only broker, then it is back.
+
+    It is stalled for longer than a transaction may take and than a delivery is waited for.
+    """
     with deployment(fragile, 4) as deployed:
-        deployed.start_worker()
-        deployed.start_worker()
+        for _ in range(2):
+            deployed.start_worker(fault=GIVES_UP if fault == "stalled" else "")
         for step in sent_slowly(deployed, 5000, 11, 1000, 0.3):
             if step == 2:
                 hurt(fragile.brokers[0], fault)
