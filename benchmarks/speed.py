@@ -34,7 +34,7 @@ RUNS = 5
 PEERS = ("numpy", "numba", "pyarrow", "kafka-python", "msgspec", "river", "stumpy",
          "confluent-kafka")
 GROUPS = ("start", "replay", "engine", "detectors", "vibration", "kafka", "peers",
-          "touchstone", "growth")
+          "touchstone", "growth", "live")
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.json"
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -68,9 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
         "kafka": lambda: speed_kafka.kafka_figures(300_000 // share, _figure),
         "peers": lambda: speed_scale.peer_figures(
             20_000 // share, _timed, _figure, options.moa),
-        "touchstone": lambda: speed_scale.touchstone_figures(3 if share == 1 else 1, _figure),
+        "touchstone": lambda: speed_scale.touchstone_figures(7 if share == 1 else 1, _figure),
         "growth": lambda: speed_scale.growth_figures(
             (1_000, 10_000, 100_000, 1_000_000)[:4 if share == 1 else 2], _figure),
+        "live": lambda: live_figures(share),
     }
     fresh = [f for group in options.only or GROUPS for f in makers[group]()]
     print(speed_table.table({"about": about(), "figures": fresh}), end="")
@@ -205,6 +206,24 @@ def start_figures() -> list[Figure]:
         _figure("S-FIRST-VERDICT", "first verdict from a compiled cache, wall time", verdict, "s",
                 f"a replay of {rows} rows with a warm-up of 100, report included"),
     ]
+
+
+def live_figures(share: int) -> list[Figure]:
+    """Latency and two workers, by ``benchmarks.live_plant``; passed over where is no broker.
+
+    The kernel of the system and a broker work on the same cores, so these are of wall time.
+    """
+    small = () if share == 1 else ("--machines", "100", "--seconds", "20", "--turns", "1")
+    found = []
+    for what in ((), ("--scale",)):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.live_plant", "--dry", *small, *what],
+            stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            print(f"live_plant {' '.join(what)} is passed over", file=sys.stderr)
+            continue
+        found += [json.loads(line) for line in done.stdout.splitlines()]
+    return found
 
 
 def _installed(name: str) -> bool:
