@@ -51,7 +51,8 @@ _FEW = 1024
 #: One of so many assets is let go when there is room for no more.
 _EVICT_SHARE = 64
 
-#: Every message is counted once under ``in`` and once under one of the others.
+#: Every message is counted once under ``in`` and once under one of the next three; ``duplicate``
+#: says how many of the accepted ones told nothing new.
 COUNTS = ("in", "accepted", "dead_lettered", "late", "duplicate")
 
 
@@ -350,7 +351,7 @@ class Lane:
             codes = reason[refused[first:first + count]]
             aside = codes[codes != _DUPLICATE]
             if count == whole[i - decoded.first]:
-                live -= 1
+                live -= bool(aside.size)
                 self.counts["late" if aside.size else "duplicate"] += 1
             if aside.size and loud:
                 of = f"{aside.size} of {int(whole[i - decoded.first])}"

@@ -2,7 +2,7 @@
 
 Real brokers, real processes. Every test ends in the same comparison (``assert_same``): the oracle's
 alerts byte for byte, its dead letters and late readings by place and reason, and
-in = accepted + dead-lettered + late + duplicate, exactly. Seeds are in the code.
+in = accepted + dead-lettered + late, exactly. Seeds are in the code.
 """
 
 from __future__ import annotations

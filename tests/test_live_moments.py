@@ -159,7 +159,10 @@ def test_a_clock_that_is_far_ahead_is_said_and_waited_for(whose: str) -> None:
 
 
 def test_an_upgrade_that_does_not_know_the_state_leaves_it_as_it_was() -> None:
-    """Another version of a component refuses the state, loudly; rolled back, it goes on exactly."""
+    """Another version of a component refuses the state, loudly; rolled back, it goes on exactly.
+
+    Beside a worker of the version before, too: the partitions it asked for go back to that one.
+    """
     another = "from anomaly import alerts\nalerts.VERSION += 1\n"
     rows = list(live_service.stream(4000, 12, 42))
     with deployment(kafka_broker.shared(), 3) as deployed:
@@ -167,12 +170,19 @@ def test_an_upgrade_that_does_not_know_the_state_leaves_it_as_it_was() -> None:
         deployed.start_worker()
         live_service.wait_until_done(deployed, 60)
         assert deployed.stop() == [0]
-        live_service.send(deployed, rows[2000:])
+        live_service.send(deployed, rows[2000:3000])
         upgraded = deployed.start_worker(fault=another)
         kafka_broker.wait_for(lambda: upgraded.poll() is not None, 60, "the refusal")
         assert upgraded.returncode == 78, deployed.logs()
         assert "written with other settings or by another version" in deployed.logs()
-        deployed.start_worker()
+        before = deployed.start_worker()
         live_service.wait_until_done(deployed, 60)
+        beside = deployed.start_worker(fault=another)
+        live_service.send(deployed, rows[3000:3500])
+        kafka_broker.wait_for(lambda: beside.poll() is not None, 60, "the second refusal")
+        assert beside.returncode == 78, deployed.logs()
+        live_service.send(deployed, rows[3500:])
+        live_service.wait_until_done(deployed, 60)
+        assert before.poll() is None, deployed.logs()
         assert deployed.stop() == [0]
         live_service.assert_same(deployed)
