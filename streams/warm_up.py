@@ -28,9 +28,12 @@ from streams.lane import Lane, decoder_of
 from streams.settings import Settings
 
 #: A longer warm-up than this takes no other kernels.
-WARM_UP_ROWS = 500
-#: Rows after the warm-up: some healthy, some of a fault that rises, some healthy again.
-ROWS_AFTER = 150
+WARM_UP_ROWS = 120
+#: Rows after the warm-up: some healthy, some of a fault that rises, some healthy again; and enough
+#: for as many later rows as a warm-up has.
+ROWS_AFTER = 250
+#: Rows a later row is made of.
+MERGED_ROWS = 2.4
 #: Messages of each shape, and rows of one with columns.
 SHAPED, COLUMN_ROWS = 40, 5
 START_SECONDS = 1_700_000_000
@@ -43,7 +46,8 @@ def warm(settings: Settings) -> None:
     few = min(settings.monitor.warm_up_rows, WARM_UP_ROWS)
     hidden = replace(settings, monitor=replace(settings.monitor, warm_up_rows=few))
     rows = hidden.monitor.warm_up_rows + ROWS_AFTER
-    every_seconds = max(1.0, hidden.monitor.windows.row_seconds)
+    windows = hidden.monitor.windows
+    every_seconds = max(1.0, windows.row_seconds, (windows.later_row_seconds or 0.0) / MERGED_ROWS)
     lane = _lane(hidden, Monitor(hidden.monitor, Registry()), 0)
     _take(lane, [*_shapes(hidden), *_plant(hidden, range(rows), every_seconds)])
     records = dict(lane.checkpoint_records({}))

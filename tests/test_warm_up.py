@@ -17,10 +17,10 @@ import json, pathlib, sys
 from anomaly import kernel
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
-from streams import kafka_state, live, settings, warm_up
+from streams import fast_rows, kafka_state, live, settings, warm_up
 from streams.kafka_state import Book
 from tests import live_service, test_live_shapes
-chosen = settings.load(pathlib.Path(sys.argv[1]), {}, {})
+chosen = fast_rows.for_service(settings.load(pathlib.Path(sys.argv[1]), {}, {}))
 live.warm(chosen)
 known = {id(k): len(k.signatures) for k in kernel._KERNELS}
 shaped = list(test_live_shapes.encoded(list(live_service.stream(2500, 10, 17))))
@@ -46,7 +46,8 @@ for part in (shaped[:3000], shaped[3000:], plant, late, poison, plant[:4]):
     lane = warm_up._lane(chosen, found.monitor, lane.position, found.book)
 grown = [f"{k.py_func.__module__}.{k.py_func.__name__}" for k in kernel._KERNELS
          if len(k.signatures) > known.get(id(k), 0)]
-print(json.dumps([grown, dict(lane.decoder.shapes), len(latest)]))
+means = lane.monitor.arrays().get("later", {"asset": []})["asset"]
+print(json.dumps([grown, len(latest), means["stage"][:12].tolist() if len(means) else []]))
 """
 
 SETTINGS = {
@@ -61,6 +62,7 @@ line = ["mill", "axis"]
 [regimes]
 sensor = "product"
 """,
+    "means later": "warm_up_rows = 60\n",  # every 10 s is too fast: after an hour, of a minute
     "means": "[windows]\nrow_seconds = 60\n",
 }
 
