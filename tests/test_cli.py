@@ -68,6 +68,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0
 
 
+def test_a_replay_does_without_pandas_where_it_is_installed(tmp_path: Path) -> None:
+    path = tmp_path / "short.csv"
+    path.write_text("time,a\n" + "".join(f"{i},{i * i % 7}\n" for i in range(60)))
+    done = andon("replay", path, "--out", tmp_path / "out", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pyarrow.lib" in imported
+    assert not {name for name in imported if name.startswith("pandas.")}
+
+
 def test_version() -> None:
     for arguments in (("version",), ("--version",)):
         done = andon(*arguments)
