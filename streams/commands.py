@@ -199,7 +199,7 @@ class CommandReader:
     def close(self) -> None:
         """Stop following."""
         self._done.set()
-        self._thread.join(timeout=3)
+        self._thread.join(timeout=1)
 
     def _follow(self) -> None:
         pause = 0.5

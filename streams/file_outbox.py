@@ -22,6 +22,8 @@ from streams.checkpoint import write_durably
 from streams.journal import Journal, event_line, letter_line
 from streams.kafka_settings import FilesSettings, KafkaSettings
 
+#: Longest wait for the disk when the service stops; what is torn then is cut at the next start.
+CLOSE_SECONDS = 2.0
 #: How far the files are, beside them.
 POSITION = "position.json"
 
@@ -55,7 +57,7 @@ class FileOutbox:
     def close(self) -> None:
         """Stop; what is committed and not written is written after the next start."""
         self._done.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=CLOSE_SECONDS)
 
     def _run(self) -> None:
         pause, complained = 1.0, False

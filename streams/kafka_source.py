@@ -278,7 +278,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group (a static member stays, so that a restart moves nothing)."""
-        self._consumer.close(autocommit=False, timeout_ms=3000)
+        self._consumer.close(autocommit=False, timeout_ms=2000)
 
 
 def _length(part: Any) -> int:

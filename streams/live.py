@@ -279,7 +279,8 @@ class Watched:
 
 
 #: What the client says of everything that was under way when a connection was lost: once is enough.
-_CONSEQUENCES = ("KafkaConnectionError", "socket disconnected", "Connection lost")
+_CONSEQUENCES = ("KafkaConnectionError", "socket disconnected", "Connection lost",
+                 "Error receiving network data")
 
 
 class _Seldom(logging.Filter):
@@ -294,6 +295,7 @@ class _Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         now, text = time.monotonic(), record.getMessage()
+        record.exc_info = None  # where in the client a connection broke is nothing to a person
         if any(c in text for c in _CONSEQUENCES) and not text.startswith("Connection failed"):
             return False
         if len(self._last) > 1000:

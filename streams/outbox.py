@@ -27,6 +27,8 @@ from kafka.structs import OffsetAndMetadata
 
 from streams.kafka_settings import KafkaSettings, WebhookSettings, read_secret
 
+#: Longest wait for the try that is under way when the service stops.
+CLOSE_SECONDS = 2.0
 #: Answers that no repetition changes: the receiver understood and refuses (but not 408, 425, 429).
 _FINAL = frozenset(range(400, 500)) - {401, 403, 404, 408, 425, 429}
 
@@ -55,9 +57,9 @@ class Outbox:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the try that is under way; what is left waits for the next start."""
+        """Stop; what is left, and a try that hangs, is for the next start."""
         self._done.set()
-        self._thread.join(timeout=self._webhook.timeout_seconds + 1)
+        self._thread.join(timeout=CLOSE_SECONDS)
 
     def _run(self) -> None:
         while not self._done.is_set():

@@ -131,11 +131,15 @@ class Receiver:
     def __init__(self, failures: int) -> None:
         self.got: list[str] = []
         self.left = failures
+        self.hangs, self.hanging = False, threading.Event()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if outer.hangs:
+                    outer.hanging.set()
+                    time.sleep(20.0)
                 outer.left -= 1
                 if outer.left >= 0:
                     self.send_response(500)
@@ -148,6 +152,7 @@ class Receiver:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads, self.server.block_on_close = True, False
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
@@ -166,7 +171,10 @@ def _receiver() -> Iterator[Receiver]:
 def test_the_webhook_is_retried_and_survives_a_restart(
     cluster: kafka_broker.Cluster, receiver: Receiver
 ) -> None:
-    """Nobody listens at first, then errors, then a kill -9: every alert arrives in the end."""
+    """Nobody listens at first, then errors, then a kill -9: every alert arrives in the end.
+
+    A receiver that hangs does not keep the service from stopping in time.
+    """
     (port,) = kafka_broker.free_ports(1)
     with deployment(cluster, 2) as deployed:
         config = deployed.config.read_text()
@@ -177,7 +185,8 @@ def test_the_webhook_is_retried_and_survives_a_restart(
         live_service.wait_until_done(deployed, 60)
         live_service.kill(deployed.workers[0])
         deployed.config.write_text(
-            config + f'[webhook]\nurl = "{receiver.url}"\nretry_seconds = 1.0\n')
+            config + f'[webhook]\nurl = "{receiver.url}"\nretry_seconds = 1.0\n'
+            "timeout_seconds = 60.0\n")
         deployed.start_worker()
         wanted = {dict(r.headers)["ce_id"].decode()
                   for r in live_service.records(deployed, "alerts")
@@ -185,7 +194,13 @@ def test_the_webhook_is_retried_and_survives_a_restart(
         assert wanted
         wait_for(lambda: set(receiver.got) == wanted, 40, "every alert at the receiver")
         assert receiver.left < 0
-        deployed.stop()
+        receiver.hangs = True
+        live_service.send(deployed, rows(6000, 6, 4)[3000:])
+        live_service.wait_until_done(deployed, 60)
+        assert receiver.hanging.wait(30)
+        started = time.monotonic()
+        assert deployed.stop() == [0], deployed.logs()
+        assert time.monotonic() - started < 10
 
 
 def test_sasl_over_tls_and_what_is_refused() -> None:
