@@ -21,7 +21,7 @@ from typing import Any
 
 from anomaly.errors import AnomalyError
 from anomaly.registry import Registry
-from streams import open_alerts, takeover
+from streams import open_alerts, reloading, takeover
 from streams.alertmanager import AlertmanagerPush
 from streams.commands import CommandReader
 from streams.committing import DUE_LIMIT, Committer
@@ -36,7 +36,7 @@ from streams.kafka_sink import (
     replaced,
     transactional_id,
 )
-from streams.kafka_source import KafkaSource, TopicError, patiently, prepare_topics
+from streams.kafka_source import KafkaSource, patiently, prepare_topics
 from streams.lane import Lane, decoder_of, schema_reader
 from streams.planning import Planning
 from streams.schema_formats import SchemaReader
@@ -461,7 +461,7 @@ class Worker:
             return
         try:
             fresh = self.reload()
-            _check_reloadable(self.settings, fresh)
+            reloading.check(self.settings, fresh)
             self._commit(everything=True)
             if any(lane.is_dirty for lane in self.lanes.values()):
                 self.wishes.reload = True  # the group is moving: at the next turn
@@ -485,14 +485,6 @@ class Worker:
             return
         self.totals.reload_successful = True
         self.say("settings changed")
-
-
-def _check_reloadable(now: Settings, fresh: Settings) -> None:
-    """What decides where state and outputs are cannot change under a running worker."""
-    for name in ("bootstrap_servers", "topic", "group", "worker", "state_topic", "alerts_topic",
-                 "dead_letter_topic", "late_topic", "commands_topic"):
-        if getattr(now.kafka, name) != getattr(fresh.kafka, name):
-            raise TopicError(f"kafka.{name} cannot change while running: restart the service")
 
 
 def _listed(partitions: tuple[int, ...]) -> str:

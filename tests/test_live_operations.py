@@ -67,6 +67,7 @@ def test_settings_change_while_it_runs_and_bad_ones_are_refused(
         live_service.wait_until_done(deployed, 60)
         for bad in (good.replace('"1/day"', '"often"'), good.replace("budget", "bugdet"),
                     good.replace('topic = "', 'topic = "other.'),
+                    good + '[webhook]\nurl = "http://127.0.0.1:1/"\n',
                     good.replace("warm_up_rows = 60", "warm_up_rows = 90")):
             said = deployed.logs().count("settings not changed")
             deployed.config.write_text(bad)
@@ -74,6 +75,7 @@ def test_settings_change_while_it_runs_and_bad_ones_are_refused(
             wait_for(lambda said=said: deployed.logs().count("settings not changed") > said, 20,
                      "a refusal")
             assert worker.poll() is None
+        assert "webhook.url: cannot change while running" in deployed.logs()
         deployed.config.write_text(good.replace('"1/day"', '"2/day"'))
         wait_for(lambda: "settings changed" in deployed.logs(), 20, "the change of the file")
         live_service.send(deployed, rows(4000, 8, 3)[3000:])
