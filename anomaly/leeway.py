@@ -23,7 +23,7 @@ import numpy as np
 from anomaly.batches import Bool, Float64, Int64
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
 #: The rhythm of a hall, and at most so many times a warm-up's own length beyond it: a wander that
 #: was seen for half an hour says nothing of a night.
@@ -48,12 +48,17 @@ YOUNG_PACE_SECONDS, YOUNG_FASTEST, UNBOUNDED = 300.0, 6.0, 1e9
 #: All of it: twice the alerts on a healthy line; nothing: jumps within the bound are not told.
 TAKEN_OFF = 0.5
 
-ASSET = np.dtype([("pace", np.float64)])  # weight of a row in what is followed; 0 = no leeway
+ASSET = np.dtype([
+    ("pace", np.float64),   # weight of a row in what is followed; 0 = no leeway
+    ("young", np.float64),  # the same while little is known of a product
+    ("lent", np.int64),     # 1 = something was given without leeway, for a product
+])
 TAG = np.dtype([
     ("bound", np.float64),  # 0 = none
     ("fastest", np.float64),
     ("centre", np.float64),
     ("given", np.float64),
+    ("spread", np.float64),
 ])
 
 
@@ -76,6 +81,11 @@ def fit(
         return rows
     state["tag"][tags] = np.zeros(tags.size, TAG)
     state["asset"]["pace"][a] = 0.0
+    state["asset"]["young"][a] = min(interval_seconds / YOUNG_PACE_SECONDS, 1.0 / SETTLING)
+    for t in tags.tolist():
+        known, own = reference[t], state["tag"][t]
+        if known["ready"] == 1:
+            own["spread"], own["centre"] = known["spread"], known["centre"]
     seconds = (int(times_ns[-1]) - int(times_ns[0])) / 1e9 if times_ns.size else 0.0
     unseen = min(DAY_SECONDS / max(seconds, 1e-9) - 1.0, UNSEEN_MOST)
     if not (starts_and_stops or young) or unseen <= 0.0:
@@ -94,7 +104,8 @@ def fit(
     state["asset"]["pace"][a] = min(interval_seconds / pace_seconds, 1.0 / SETTLING)
     table = np.full((a + 1, tags.size), -1, np.int64)
     table[a] = tags
-    _, off = run(state, table, np.full(len(rows), a), rows, np.zeros(len(rows), np.bool_))
+    nothing = np.zeros(len(rows), np.bool_)
+    _, off = run(state, table, np.full(len(rows), a), rows, nothing, nothing)
     return rows - TAKEN_OFF * off
 
 
@@ -105,46 +116,57 @@ def given(state: dict[str, np.ndarray[Any, Any]], tags: Int64) -> Float64:
 
 
 def run(
-    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, x: Float64, settles: Bool
+    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, x: Float64, settles: Bool,
+    young: Bool,
 ) -> tuple[Float64, Float64]:
     """What remains of the rows' values and what is put down to the hall, float64[m, d] each.
 
     The first is ``x`` itself where no asset has leeway.
     """
     off = np.zeros_like(x)
-    if not state["asset"].size or not (state["asset"]["pace"][asset] > 0.0).any():
+    if not state["asset"].size:
         return x, off
-    follow(state["asset"], state["tag"], table, asset, x, settles, off)
+    own = state["asset"][asset]
+    if not (young.any() or (own["pace"] > 0.0).any() or (own["lent"] > 0).any()):
+        return x, off
+    follow(state["asset"], state["tag"], table, asset, x, settles, young, off)
     return x - off, off
 
 
 @kernel
 def follow(
     asset_state: Any, tag_state: Any, table: Int64, asset: Int64, x: Float64, settles: Bool,
-    off: Float64,
+    young: Bool, off: Float64,
 ) -> None:
     """Let the leeway follow the rows in order; ``off float64[m, d]``: given as each is judged.
 
-    ``settles bool[m]``: the asset starts up.
+    ``settles bool[m]``: the asset starts up. ``young bool[m]``: it makes a product of which little
+    is known yet (``regimes``), and is followed wherever it goes.
     """
     for i in range(asset.size):
-        pace = asset_state[asset[i]]["pace"]
-        if pace == 0.0:
+        machine = asset_state[asset[i]]
+        pace = machine["young"] if young[i] else machine["pace"]
+        if pace == 0.0 and machine["lent"] == 0:
             continue
+        machine["lent"] = 1 if young[i] else 0
         for c in range(x.shape[1]):
             t = table[asset[i], c] if c < table.shape[1] else -1
             if t < 0:
                 break
             own = tag_state[t]
-            if own["bound"] == 0.0:
+            bound, fastest = own["bound"], own["fastest"]
+            if young[i]:
+                bound, fastest = UNBOUNDED * own["spread"], YOUNG_FASTEST * own["spread"]
+            own["given"] = min(max(own["given"], -bound), bound)
+            if bound == 0.0:
                 continue
             off[i, c] = own["given"]
             if np.isnan(x[i, c]):
                 continue
             rest = x[i, c] - own["centre"] - own["given"]
-            rest = min(max(rest, -own["fastest"]), own["fastest"])
+            rest = min(max(rest, -fastest), fastest)
             weight = SETTLING * pace if settles[i] else pace
-            own["given"] = min(max(own["given"] + weight * rest, -own["bound"]), own["bound"])
+            own["given"] = min(max(own["given"] + weight * rest, -bound), bound)
 
 
 @kernel

@@ -438,19 +438,18 @@ class Monitor:
             warm, ready = np.flatnonzero(phase == 0), np.flatnonzero(phase == 1)
             made += self._warm(windows.taken(rows, warm), number[warm], judged, place[warm])
             rows, number, place = windows.taken(rows, ready), number[ready], place[ready]
-        x, slot, left = regimes.run(
+        mapped = regimes.run(
             self.config.regimes, self._state["regimes"], self.registry.table, rows.asset, rows.x)
-        again = np.unique(rows.asset[left])
+        again = np.unique(rows.asset[mapped.left])
+        rest = place[mapped.left]
         if again.size:
-            stay = np.flatnonzero(~left)
-            rows, x = windows.taken(rows, stay), x[stay]
-            number, slot, place, rest = number[stay], slot[stay], place[stay], place[left]
-        else:
-            rest = place[:0]
-        x, given = leeway.run(self._state["leeway"], self.registry.table, rows.asset, x,
-                              np.isnan(judged.machine_share[place]))
+            stay = np.flatnonzero(~mapped.left)
+            rows, number, place = windows.taken(rows, stay), number[stay], place[stay]
+            mapped = mapped.taken(stay)
+        x, given = leeway.run(self._state["leeway"], self.registry.table, rows.asset, mapped.x,
+                              np.isnan(judged.machine_share[place]), mapped.young)
         made += self._judge_ready(
-            dataclasses.replace(rows, x=x), number, slot, given, judged, place)
+            dataclasses.replace(rows, x=x), number, mapped, given, judged, place)
         for a in again.tolist():
             regimes.give_up(self._state["regimes"], a)
             self._begin_anew(a)
@@ -466,7 +465,7 @@ class Monitor:
         moved = self._walk(rows, number, unknown, unknown, unknown, unknown, nobody, nothing)
         return announce.machine_alerts(
             self._voice, self._state["reference"]["tag"], rows, place, moved, unknown,
-            self._units(rows, nobody, nothing))
+            self._units(rows, None, nothing))
 
     def _learn(self, rows: RowBatch, number: Int64) -> tuple[Float64, Float64]:
         """Keep rows of a warm-up; returns what the score and the detectors say of them."""
@@ -484,8 +483,8 @@ class Monitor:
         return told, score
 
     def _judge_ready(
-        self, rows: RowBatch, number: Int64, slot: Int64, given: Float64, judged: _Judged,
-        place: Int64,
+        self, rows: RowBatch, number: Int64, mapped: regimes.Mapped, given: Float64,
+        judged: _Judged, place: Int64,
     ) -> list[tuple[int, Alert]]:
         m, k = len(rows), len(self._detectors)
         state = self._state["reference"]
@@ -515,10 +514,12 @@ class Monitor:
                            lead, total)
         judged.alert[place] = moved.alert
         return announce.machine_alerts(self._voice, state["tag"], rows, place, moved, told_s,
-                                       self._units(rows, slot, given))
+                                       self._units(rows, mapped, given))
 
-    def _units(self, rows: RowBatch, slot: Int64, given: Float64) -> announce.Units:
-        return regimes.back(self._state["regimes"], self.registry.table, rows.asset, slot, given)
+    def _units(
+        self, rows: RowBatch, mapped: regimes.Mapped | None, given: Float64
+    ) -> announce.Units:
+        return regimes.back(mapped, self.registry.table, rows.asset, given)
 
     def _detect(self, rows: RowBatch) -> tuple[Float64, Float64]:
         """Raw scores float64[m, k] and per detector the evidence, float64[k, m, d]."""

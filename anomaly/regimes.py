@@ -10,10 +10,12 @@ bit. ``units`` leads back: what is said of a sensor is said in its own unit, in 
 
 A row that fits no mode begins a *new* one, never the nearest known: that cost 19 to 63 times the
 false alarms. A new mode is learned for as many rows as the known ones had, without an opinion (x'
-is NaN), then frozen like them. Places that the machine only passes through fill the spare slots,
-and the one passed longest ago makes room. One mode more than the limit, or half of the rows of late
-in none that is known, mean that the settings are not a few: the conditioning is given up, and the
-asset warms up anew as a machine of one mode.
+is NaN), then frozen like them. What a tag tells is learned on for as long as the warm-up was, and
+followed meanwhile (``leeway``): the first rows of a product are those of a machine that changes.
+Places that the machine only passes through fill the spare slots, and the one passed longest ago
+makes room. One mode more than the limit, or half of the rows of late in none that is known, mean
+that the settings are not a few: the conditioning is given up, and the asset warms up anew as a
+machine of one mode.
 
 State: all of it is the future's. Slots 0 … k−1 of an asset are its modes; no NaN.
 """
@@ -33,7 +35,7 @@ from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
 from anomaly.regime_search import SETTINGS, Modes
 
-VERSION = 1
+VERSION = 2
 
 #: Slots beside the modes, for places passed through and modes that are being learned.
 SPARE = 4
@@ -45,6 +47,9 @@ SCALE_ROWS = 10.0
 STEP_SCALES = 8.0
 #: Fewest rows of other visits that a warm-up row is compared with.
 OTHERS_LEAST = 3
+
+#: The mean of a product that a tag tells is that of the last of so many parts of what is learned.
+RECENT = 4
 
 #: Rows over which the share without a known mode is counted (exponentially), and the share that is
 #: too much: a single new mode, learned in one go, comes to 0.4.
@@ -61,11 +66,15 @@ ASSET = np.dtype([
     ("mode", np.int64),      # slot of the latest row, −1 = none
     ("rows", np.int64),      # rows mapped: the age of a slot
     ("silent", np.float64),  # share of the latest rows that were in no known mode
+    ("ripe", np.int64),      # rows after which a mode that a tag tells is known; 0 = as ``learn``
 ])
 SETTING = np.dtype([
     ("column", np.int64), ("radius", np.float64), ("last", np.float64), ("seen", np.int8),
 ])
-MODE = np.dtype([("rows", np.int64), ("last", np.int64), ("place", np.float64, (SETTINGS,))])
+MODE = np.dtype([
+    ("rows", np.int64), ("last", np.int64), ("place", np.float64, (SETTINGS,)),
+    ("ripe", np.int64),  # rows after which nothing more is learned of it
+])
 TAG = np.dtype([("setting", np.int8), ("mean", np.float64), ("scale", np.float64)])
 TAG_MODE = np.dtype([
     ("count", np.int64), ("mean", np.float64), ("square", np.float64), ("scale", np.float64),
@@ -114,7 +123,7 @@ def fit(
     mode (NaN where those hold too few); None where the asset has one way of running.
     """
     given_up = state["asset"]["modes"][a] == GIVEN_UP
-    state["asset"][a] = (GIVEN_UP if given_up else 0, 0, 0, -1, 0, 0.0)
+    state["asset"][a] = (GIVEN_UP if given_up else 0, 0, 0, -1, 0, 0.0, 0)
     if not config.limit or given_up:
         return None
     if config.sensor in names:
@@ -123,35 +132,55 @@ def fit(
         modes = regime_search.find(rows, config.limit)
     if modes is None or len(modes.place) > config.limit:
         return None
-    _freeze(state, tags, a, rows, modes)
+    _freeze(state, tags, a, rows, modes, config.sensor in names)
     return _apart(state, tags, a, rows, modes)
 
 
 def give_up(state: dict[str, np.ndarray[Any, Any]], a: int) -> None:
     """The asset's settings are more than a few: it has one way of running from now on."""
-    state["asset"][a] = (GIVEN_UP, 0, 0, -1, 0, 0.0)
+    state["asset"][a] = (GIVEN_UP, 0, 0, -1, 0, 0.0, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapped:
+    """Rows as they would be if their machine had one way of running.
+
+    Attributes
+    ----------
+    x : float64[m, d]
+        x' of each value; the batch's own where no asset has modes.
+    left : bool[m]
+        Rows not mapped, because here or before a mode too many turned up (:func:`give_up`).
+    young : bool[m]
+        Rows of a mode that a tag tells, of which less is known than a warm-up is long.
+    gain, offset : float64[m, d] or None
+        x = gain · x' + offset; None where no asset has modes.
+    """
+
+    x: Float64
+    left: Bool
+    young: Bool
+    gain: Float64 | None = None
+    offset: Float64 | None = None
+
+    def taken(self, index: Int64) -> Mapped:
+        """Some of the rows, in the order of ``index``."""
+        return Mapped(
+            self.x[index], self.left[index], self.young[index],
+            None if self.gain is None else self.gain[index],
+            None if self.offset is None else self.offset[index])
 
 
 def run(
     config: Config, state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, x: Float64
-) -> tuple[Float64, Int64, Bool]:
-    """Map the rows of assets whose modes are frozen.
-
-    Returns
-    -------
-    x' : float64[m, d]
-        ``x`` itself where no asset has modes.
-    slot : int64[m]
-        Mode of the row, −1 = one way of running.
-    left : bool[m]
-        Rows not mapped, because here or before a mode too many turned up (:func:`give_up`).
-    """
-    m = asset.size
+) -> Mapped:
+    """Map the rows ``x float64[m, d]`` of assets whose modes are frozen."""
+    left, young = np.zeros(asset.size, np.bool_), np.zeros(asset.size, np.bool_)
     if not (state["asset"]["modes"][asset] > 0).any():
-        return x, np.full(m, -1, np.int64), np.zeros(m, np.bool_)
-    mapped, slot, left = np.empty_like(x), np.empty(m, np.int64), np.zeros(m, np.bool_)
-    step(*state.values(), config.limit, table, asset, x, mapped, slot, left)
-    return mapped, slot, left
+        return Mapped(x, left, young)
+    mapped, gain, offset = np.empty_like(x), np.ones_like(x), np.zeros_like(x)
+    step(*state.values(), config.limit, table, asset, x, mapped, gain, offset, left, young)
+    return Mapped(mapped, left, young, gain, offset)
 
 
 def units(
@@ -159,7 +188,6 @@ def units(
 ) -> tuple[Float64, Float64]:
     """Gain and offset float64[d] each with x = gain · x' + offset in these modes of the tags."""
     gain, offset = np.ones(tags.size), np.zeros(tags.size)
-    # A slot that was said stays as it was until the asset's next warm-up is over.
     at = np.flatnonzero(slot >= 0)
     if at.size:
         tag, mode = state["tag"][tags[at]], state["tag_mode"][tags[at], slot[at]]
@@ -195,16 +223,19 @@ def bands(
 
 
 def back(
-    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, slot: Int64,
-    given: Float64,
+    mapped: Mapped | None, table: Int64, asset: Int64, given: Float64
 ) -> Callable[[int], tuple[Float64, Float64]]:
-    """Row of a batch -> what :func:`units` says of it, ``given float64[m, d]`` included."""
+    """Row of a batch -> gain and offset float64[tags] that lead from what was judged to the units.
+
+    ``given float64[m, d]``: what is put down to the hall (``leeway``). None = nothing was mapped.
+    """
     def at(row: int) -> tuple[Float64, Float64]:
-        tags = table[asset[row]]
-        tags = tags[tags >= 0]
-        gain, offset = units(state, tags, np.full(tags.size, slot[row]))
-        own = given[row, : tags.size]
-        offset[: own.size] += gain[: own.size] * own
+        size = int((table[asset[row]] >= 0).sum())
+        gain, offset = np.ones(size), np.zeros(size)
+        width = min(size, given.shape[1])
+        if mapped is not None and mapped.gain is not None and mapped.offset is not None:
+            gain[:width], offset[:width] = mapped.gain[row, :width], mapped.offset[row, :width]
+        offset[:width] += gain[:width] * given[row, :width]
         return gain, offset
 
     return at
@@ -233,13 +264,16 @@ def said(state: dict[str, np.ndarray[Any, Any]], a: int) -> str:
 @kernel
 def step(
     asset_state: Any, asset_setting: Any, asset_mode: Any, tag_state: Any, tag_mode: Any,
-    limit: int, table: Int64, asset: Int64, x: Float64, mapped: Float64, slot: Int64, left: Bool,
+    limit: int, table: Int64, asset: Int64, x: Float64, mapped: Float64, gain: Float64,
+    offset: Float64, left: Bool, young: Bool,
 ) -> None:
-    """Map rows in order; see :func:`run` for the outputs. A row in a mode not yet known is NaN."""
+    """Map rows in order; outputs as in :class:`Mapped`. A row in a mode not yet known is NaN.
+
+    ``gain`` comes as ones, ``offset``, ``left`` and ``young`` as zeros.
+    """
     for r in range(asset.size):
         a = asset[r]
         own = asset_state[a]
-        slot[r] = -1
         if own["modes"] <= 0:
             left[r] = own["modes"] == GIVING_UP
             for c in range(x.shape[1]):
@@ -256,19 +290,26 @@ def step(
             own["modes"], left[r] = GIVING_UP, True
             continue
         own["mode"] = k
-        slot[r] = k
-        learning = k >= 0 and asset_mode[a, k]["rows"] < own["learn"]
-        if learning:
-            asset_mode[a, k]["rows"] += 1
+        rows = asset_mode[a, k]["rows"] if k >= 0 else 0
+        learning = k >= 0 and rows < own["learn"]
+        young[r] = k >= 0 and not learning and rows < asset_mode[a, k]["ripe"]
         for c in range(x.shape[1]):
             t = table[a, c] if c < table.shape[1] else -1
             mapped[r, c] = np.nan
-            if k < 0 or t < 0 or np.isnan(x[r, c]):
+            if k < 0 or t < 0:
                 continue
-            if learning:
-                _learn(tag_state[t], tag_mode[t, k], x[r, c])
-            elif tag_mode[t, k]["count"] > 1:
+            if (learning or young[r]) and not np.isnan(x[r, c]):
+                _learn(tag_state[t], tag_mode[t, k], x[r, c], asset_mode[a, k]["ripe"] // RECENT)
+            if tag_mode[t, k]["count"] > 0:
+                _tell(tag_state[t], tag_mode[t, k], gain[r], offset[r], c)
+            if not learning and tag_mode[t, k]["count"] > 1 and not np.isnan(x[r, c]):
                 mapped[r, c] = _mapped(tag_state[t], tag_mode[t, k], x[r, c])
+        if learning or young[r]:
+            asset_mode[a, k]["rows"] += 1
+            if asset_mode[a, k]["rows"] == asset_mode[a, k]["ripe"]:
+                for c in range(table.shape[1]):
+                    if table[a, c] >= 0:
+                        _ripen(tag_state[table[a, c]], tag_mode[table[a, c], k])
 
 
 @kernel
@@ -309,6 +350,7 @@ def _slot_of(own: Any, setting: Any, mode: Any) -> int:
             ):
                 best = k
     mode[best]["rows"] = 0
+    mode[best]["ripe"] = own["ripe"]
     for s in range(own["settings"]):
         mode[best]["place"][s] = setting[s]["last"]
     return best
@@ -341,17 +383,38 @@ def _forget(tag_mode: Any) -> None:
 
 
 @kernel
-def _learn(tag: Any, tag_mode: Any, value: float) -> None:
-    """One more row of the mode (Welford), and the scale that follows from what is known so far."""
-    tag_mode["count"] += 1
-    n = tag_mode["count"]
+def _learn(tag: Any, tag_mode: Any, value: float, most: int) -> None:
+    """One more row of the mode (Welford), and the scale that follows from what is known so far.
+
+    ``most`` > 0: older rows than so many fade, and the scale is the common one until the mode is
+    ripe: what the first rows of a product spread is the change of product.
+    """
+    n = tag_mode["count"] + 1
+    if most > 0 and n > most:
+        n = most
+        tag_mode["square"] *= 1.0 - 1.0 / n
+    tag_mode["count"] = n
     apart = value - tag_mode["mean"]
     if n > 3:
         widest = STEP_SCALES * max(tag["scale"], math.sqrt(tag_mode["square"] / (n - 2)))
         apart = min(max(apart, -widest), widest)
     tag_mode["mean"] += apart / n
     tag_mode["square"] += apart * apart * (n - 1) / n
-    tag_mode["scale"] = _scale(tag_mode["square"], n, tag["scale"])
+    tag_mode["scale"] = tag["scale"]
+    if most == 0:
+        _ripen(tag, tag_mode)
+
+
+@kernel
+def _ripen(tag: Any, tag_mode: Any) -> None:
+    tag_mode["scale"] = _scale(tag_mode["square"], tag_mode["count"], tag["scale"])
+
+
+@kernel
+def _tell(tag: Any, tag_mode: Any, gain: Float64, offset: Float64, c: int) -> None:
+    """How x' of column ``c`` leads back to x in this mode."""
+    gain[c] = 0.0 if tag["setting"] == 1 else tag_mode["scale"] / tag["scale"]
+    offset[c] = tag_mode["mean"] - gain[c] * tag["mean"]
 
 
 @kernel
@@ -369,12 +432,14 @@ def _mapped(tag: Any, tag_mode: Any, value: float) -> float:
 
 
 def _freeze(
-    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, rows: Float64, modes: Modes
+    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, rows: Float64, modes: Modes,
+    told: bool,
 ) -> None:
-    """Write an asset's modes as its warm-up shows them."""
+    """Write an asset's modes as its warm-up shows them; ``told``: by a tag."""
     w, k = len(rows), len(modes.place)
     learn = min(max(w // (2 * k), LEARN_LEAST), LEARN_MOST)
-    state["asset"][a] = (k, modes.columns.size, learn, int(modes.mode[-1]), w, 0.0)
+    state["asset"][a] = (
+        k, modes.columns.size, learn, int(modes.mode[-1]), w, 0.0, w if told else 0)
     state["asset_setting"][a] = np.zeros(SETTINGS, SETTING)
     for s, c in enumerate(modes.columns.tolist()):
         values = rows[~np.isnan(rows[:, c]), c]

@@ -70,7 +70,7 @@ def allocate(
     ``full_tags``: tags below this number get every
     detector and an outlook, the others those detectors that are not ``partial``.
     """
-    roams = told or bool(config.windows.later_row_seconds)
+    roams = told or bool(config.windows.later_row_seconds) or bool(config.regimes.sensor)
     fresh = {
         "quality": quality.allocate(config.quality, assets, tags),
         "windows": windows.allocate(config.windows, assets, tags),

@@ -23,6 +23,7 @@ from anomaly.config import MonitorConfig, parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
 from anomaly.monitor import Monitor
+from anomaly.production_roles import role_names
 from anomaly.registry import Registry
 from streams import fast_rows, pace
 from streams import settings as settings_module
@@ -168,6 +169,7 @@ class _Session:
         if not self.collector.clock.row_ns:
             found += pace_in_words(self.monitor)
         found += counters_in_words(self.monitor, self.collector.timeline)
+        found += products_in_words(self.monitor)
         found += modes_in_words(self.monitor)
         found += zones_in_words(self.monitor)
         found.append(f"Written: {', '.join(str(path) for path in self.outputs)}.")
@@ -262,6 +264,17 @@ def _only_rises(low: Float64, high: Float64) -> bool:
         return False
     rises = low[1:] >= high[:-1]
     return bool(rises.mean() >= 0.98 and (low[1:] > low[:-1]).mean() >= 0.5)
+
+
+def products_in_words(monitor: Monitor) -> list[str]:
+    """That a tag tells what is made, where each product could have a reference of its own."""
+    if monitor.config.regimes.sensor or not monitor.config.regimes.limit:
+        return []
+    told = {name for sensors in monitor.registry.sensors
+            if (name := role_names(monitor.shop.config, sensors).get("product"))}
+    return [f"{listed([f'`{printable(short(name))}`' for name in sorted(told)], 3)} tells what is "
+            "made: named as [regimes] sensor, each product is judged by what is usual for it."
+            ] if told else []
 
 
 def modes_in_words(monitor: Monitor) -> list[str]:

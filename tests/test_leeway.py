@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -142,12 +143,13 @@ def test_the_naive_twin(seed: int) -> None:
         rows[:, 0] - leeway.TAKEN_OFF * np.array(expected[:n]), nan_ok=True)
     table = np.array([[0, 1]])
     again = {name: array.copy() for name, array in state.items()}
-    rest, off = leeway.run(state, table, np.zeros(n, np.int64), later, settles)
+    young = np.zeros(n, np.bool_)
+    rest, off = leeway.run(state, table, np.zeros(n, np.int64), later, settles, young)
     assert off[:, 0] == pytest.approx(np.array(expected[n:]))
     assert rest[:, 1].tobytes() == later[:, 1].tobytes()
     plain = np.zeros_like(later)
     leeway.follow.py_func(again["asset"], again["tag"], table, np.zeros(n, np.int64), later,
-                          settles, plain)
+                          settles, young, plain)
     assert plain.tobytes() == off.tobytes()
 
 
@@ -178,7 +180,8 @@ def test_a_machine_of_which_minutes_are_known_is_followed_wherever_it_goes() -> 
     later = 50.0 + 4.0 * np.arange(n)[:, None] / n + rng.normal(0.0, 0.1, (n, 1))
     later[6000:] += 0.8
     rest, off = leeway.run(
-        state, np.array([[0]]), np.zeros(n, np.int64), later, np.zeros(n, np.bool_))
+        state, np.array([[0]]), np.zeros(n, np.int64), later, np.zeros(n, np.bool_),
+        np.zeros(n, np.bool_))
     away = (rest[:, 0] - known[0]["centre"]) / known[0]["spread"]
     expected = naive.followed(
         np.concatenate([rows, later])[:, 0].tolist(), [False] * (500 + n),
@@ -186,3 +189,32 @@ def test_a_machine_of_which_minutes_are_known_is_followed_wherever_it_goes() -> 
     assert off[:, 0] == pytest.approx(np.array(expected[500:]))
     assert np.abs(away[1000:6000]).max() < 6.0
     assert np.median(away[6000:6030]) > 6.0
+
+
+def test_a_young_product_is_followed_and_what_was_given_for_it_is_taken_back() -> None:
+    """Rows of a product of which little is known, between rows of one that is; cut anywhere."""
+    rng = np.random.default_rng(3)
+    rows = 50.0 + rng.normal(0.0, 0.1, (2000, 1))
+    times_ns = np.arange(2000) * 60 * 10**9  # more than a day: no leeway of its own
+    known = np.zeros(1, reference.TAG)
+    reference.freeze_tag(known, 0, rows[:, 0])
+    later = 50.0 + rng.normal(0.0, 0.1, (300, 1))
+    later[100:200, 0] += np.arange(100) * 0.05
+    young = np.zeros(300, np.bool_)
+    young[100:200] = True
+    said = []
+    for cuts in ([], [7, 99, 100, 150, 200, 201]):
+        state = leeway.allocate(1, 1)
+        assert leeway.fit(
+            state, 0, np.array([0]), rows, times_ns, 60.0, known, False, False) is rows
+        parts = [leeway.run(state, np.array([[0]]), np.zeros(b - a, np.int64), later[a:b],
+                            np.zeros(b - a, np.bool_), young[a:b])[1]
+                 for a, b in itertools.pairwise([0, *cuts, 300])]
+        said.append(np.concatenate(parts)[:, 0])
+        assert state["tag"]["given"][0] == 0.0
+    assert said[0].tobytes() == said[1].tobytes()
+    assert not said[0][:100].any()
+    assert not said[0][200:].any()
+    assert said[0][100:200] == pytest.approx(naive.followed(
+        later[100:200, 0].tolist(), [False] * 100, float(known[0]["centre"]),
+        float(known[0]["spread"]), 1e12, 60.0, 300.0, 6.0))

@@ -162,7 +162,7 @@ def frozen(
     twin = naive.Machine(
         setting["column"].tolist(), setting["radius"].tolist(), int(asset["learn"]), limit,
         state["tag"]["mean"].tolist(), state["tag"]["scale"].tolist(), modes,
-        setting["last"].tolist(), int(asset["rows"]))
+        setting["last"].tolist(), int(asset["rows"]), int(asset["ripe"]))
     return config, state, twin
 
 
@@ -179,15 +179,22 @@ def test_the_stage_says_what_its_twin_says(seed: int, limit: int, by_tag: bool) 
     assume(by_tag or regime_search.find(warm, limit) is not None)
     config, state, twin = frozen(warm, limit, "setting" if by_tag else "")
     table = np.arange(4).reshape(1, -1)
-    mapped, slot, left = regimes.run(config, state, table, np.zeros(400, np.int64), rest)
+    mapped = regimes.run(config, state, table, np.zeros(400, np.int64), rest)
+    assert mapped.gain is not None
+    assert mapped.offset is not None
     for r in range(400):
         said = twin.row(rest[r])
         if said is None:
-            assert left[r:].all()
+            assert mapped.left[r:].all()
             return
-        assert not left[r]
-        assert slot[r] == said[1], r
-        np.testing.assert_allclose(mapped[r], said[0], rtol=1e-9, atol=1e-9)
+        assert not mapped.left[r]
+        mode = twin.modes[said[1]]
+        assert mapped.young[r] == (twin.learn < mode.rows <= mode.ripe), r
+        np.testing.assert_allclose(mapped.x[r], said[0], rtol=1e-9, atol=1e-9)
+        known = ~np.isnan(said[0])
+        known[twin.settings] = False
+        np.testing.assert_allclose(
+            (mapped.gain[r] * mapped.x[r] + mapped.offset[r])[known], rest[r][known], rtol=1e-9)
 
 
 def test_the_compiled_stage_is_the_plain_one() -> None:
@@ -198,7 +205,8 @@ def test_the_compiled_stage_is_the_plain_one() -> None:
     table, asset = np.arange(4).reshape(1, -1), np.zeros(300, np.int64)
     outputs = []
     for function, state in ((regimes.step, compiled), (regimes.step.py_func, plain)):
-        out = np.zeros_like(rest), np.zeros(300, np.int64), np.zeros(300, np.bool_)
+        out = (np.zeros_like(rest), np.ones_like(rest), np.zeros_like(rest),
+               np.zeros(300, np.bool_), np.zeros(300, np.bool_))
         function(*state.values(), config.limit, table, asset, rest, *out)
         outputs.append(b"".join(part.tobytes() for part in (*out, *state.values())))
     assert outputs[0] == outputs[1]
@@ -208,11 +216,14 @@ def test_what_is_said_leads_back_to_the_sensors_unit() -> None:
     warm, _ = machine(4, 140, 3)
     config, state, _ = frozen(warm, 8)
     rest, _ = machine(4, 50, 3)
-    mapped, slot, _ = regimes.run(
+    mapped = regimes.run(
         config, state, np.arange(4).reshape(1, -1), np.zeros(50, np.int64), rest)
+    given = np.full((50, 4), 0.25)
+    back = regimes.back(mapped, np.arange(4).reshape(1, -1), np.zeros(50, np.int64), given)
     for r in range(50):
-        gain, offset = regimes.units(state, np.arange(4), np.full(4, slot[r]))
-        np.testing.assert_allclose(gain[1:] * mapped[r, 1:] + offset[1:], rest[r, 1:], rtol=1e-9)
+        gain, offset = back(r)
+        np.testing.assert_allclose(
+            gain[1:] * (mapped.x[r, 1:] - 0.25) + offset[1:], rest[r, 1:], rtol=1e-9)
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -327,6 +338,24 @@ def fleet() -> list[np.ndarray]:
     return [with_fault(1, 1500)[0], late, crowded, plain]
 
 
+def products(seed: int, faulty: bool = True) -> np.ndarray:
+    """Two products that a tag tells; the second is new, and warms while it is learned."""
+    rng = np.random.default_rng(seed)
+    x = np.array([0.0, 10.0, 60.0, 3.0]) + rng.normal(size=(2400, 4))
+    x[:, 0] = 1.0
+    for first, last in ((600, 1400), (1800, 2400)):
+        x[first:last, 0] = 2.0
+        x[first:last, 1:] += np.array([5.0, 20.0, 1.0])
+    x[600:1400, 2] -= 12.0 * np.exp(-np.arange(800) / 40.0)
+    if faulty:
+        x[800:820, 3] += 12.0
+        x[2200:, 3] += 9.0
+    return x
+
+
+PRODUCTS = dataclasses.replace(CONFIG, warm_up_rows=300, regimes=regimes.Config("setting"))
+
+
 @pytest.mark.parametrize("law", ["split", "interleaving", "transparency"])
 def test_laws(law: str) -> None:
     xs = fleet()
@@ -334,39 +363,57 @@ def test_laws(law: str) -> None:
     assert {c.detail for c in monitor.conditions() if not c.sensor} == {
         "judged per operating mode: 3 found", "judged per operating mode: 4 found",
         "more operating modes than the limit: judged as one", ""}
-    checks: dict[str, Callable[[list[np.ndarray], Outcome], None]] = {
-        "split": _split, "interleaving": _interleaving, "transparency": _transparency}
-    checks[law](xs, whole)
+    LAWS[law](CONFIG, xs, whole)
+    told_by_tag = [products(1), products(2)]
+    monitor, whole = run(PRODUCTS, told_by_tag)
+    assert sum(a.state == "firing" for a in whole.alerts) >= 4
+    LAWS[law](PRODUCTS, told_by_tag, whole)
 
 
-def _split(xs: list[np.ndarray], whole: Outcome) -> None:
+def test_a_new_product_that_warms_is_followed_and_its_faults_are_told() -> None:
+    """Twice a jump of the vibration: while the product is young, and when it is known."""
+    for seed in range(3):
+        assert not [a for a in run(PRODUCTS, [products(seed, False)])[1].alerts
+                    if a.state == "firing"]
+        fired = [(a.time_ns - START) // MINUTE for a in run(PRODUCTS, [products(seed)])[1].alerts
+                 if a.state == "firing"]
+        assert any(800 <= row < 820 for row in fired), fired
+        assert any(2200 <= row < 2230 for row in fired), fired
+        assert all(800 <= row < 830 or row >= 2200 for row in fired), fired
+
+
+def _split(config: MonitorConfig, xs: list[np.ndarray], whole: Outcome) -> None:
     for seed in range(3):
         registry = Registry()
-        monitor = Monitor(CONFIG, registry)
+        monitor = Monitor(config, registry)
         batch = readings(registry, xs)
         rng = np.random.default_rng(seed)
         edges = sorted(rng.integers(0, len(batch), 40 * seed + 3).tolist())
         assert told([monitor.process(part) for part in cut(batch, edges)]) == told([whole])
 
 
-def _interleaving(xs: list[np.ndarray], whole: Outcome) -> None:
+def _interleaving(config: MonitorConfig, xs: list[np.ndarray], whole: Outcome) -> None:
     for number, x in enumerate(xs):
-        alone = run(CONFIG, [x])[1]
+        alone = run(config, [x])[1]
         mine = whole.rows.asset == number
         assert whole.scores.score[mine].tobytes() == alone.scores.score.tobytes()
         assert whole.scores.return_period_s[mine].tobytes() == (
             alone.scores.return_period_s.tobytes())
 
 
-def _transparency(xs: list[np.ndarray], whole: Outcome) -> None:
-    for place in (1000, 9001, 12_347, 17_000):
+def _transparency(config: MonitorConfig, xs: list[np.ndarray], whole: Outcome) -> None:
+    for place in (1000, 7001, 9001, 12_347, 17_000):
         registry = Registry()
-        first = Monitor(CONFIG, registry)
+        first = Monitor(config, registry)
         parts = list(cut(readings(registry, xs), [place]))
         said = [first.process(parts[0])]
-        second, _ = snapshot.from_bytes(snapshot.to_bytes(first, {}), CONFIG)
+        second, _ = snapshot.from_bytes(snapshot.to_bytes(first, {}), config)
         said.append(second.process(parts[1]))
         assert told(said) == told([whole])
+
+
+LAWS: dict[str, Callable[[MonitorConfig, list[np.ndarray], Outcome], None]] = {
+    "split": _split, "interleaving": _interleaving, "transparency": _transparency}
 
 
 def test_a_recipe_that_nobody_told_is_found_and_a_new_one_is_no_alarm() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anomaly.regimes import SCALE_ROWS, SILENT_MOST, SILENT_ROWS, SPARE, STEP_SCALES
+from anomaly.regimes import RECENT, SCALE_ROWS, SILENT_MOST, SILENT_ROWS, SPARE, STEP_SCALES
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Mode:
     place: list[float]
     rows: int = 0
     last: int = 0
+    ripe: int = 0
     values: dict[int, list[float]] = field(default_factory=dict)  # column -> what taught it
     frozen: dict[int, tuple[int, float, float]] = field(default_factory=dict)  # count, mean, scale
 
@@ -37,6 +38,7 @@ class Machine:
     modes: list[Mode]
     last: list[float]
     age: int
+    ripe: int = 0
     silent: list[bool] = field(default_factory=list)
 
     def row(self, x: np.ndarray) -> tuple[np.ndarray, int] | None:
@@ -57,13 +59,16 @@ class Machine:
         if weight @ np.array(self.silent) > SILENT_MOST:
             return None
         said = np.full(x.size, np.nan)
-        if mode.rows < self.learn:
+        learning, young = mode.rows < self.learn, self.learn <= mode.rows < mode.ripe
+        if learning or young:
             mode.rows += 1
             for c in np.flatnonzero(~np.isnan(x)).tolist():
                 mode.values.setdefault(c, []).append(float(x[c]))
+        if learning:
             return said, k
         for c in np.flatnonzero(~np.isnan(x)).tolist():
             count, mean, scale = self._of(mode, c)
+            scale = self.common[c] if young else scale
             if c in self.settings:
                 said[c] = self.level[c] if count > 1 else np.nan
             elif count > 1:
@@ -80,11 +85,11 @@ class Machine:
         if near:
             return min(near)[1]
         if len(self.modes) < self.limit + SPARE:
-            self.modes.append(Mode(list(self.last)))
+            self.modes.append(Mode(list(self.last), ripe=self.ripe))
             return len(self.modes) - 1
         unknown = [(m.last, k) for k, m in enumerate(self.modes) if m.rows < self.learn]
         k = min(unknown)[1]
-        self.modes[k] = Mode(list(self.last))
+        self.modes[k] = Mode(list(self.last), ripe=self.ripe)
         return k
 
     def _of(self, mode: Mode, c: int) -> tuple[int, float, float]:
@@ -94,8 +99,11 @@ class Machine:
             count, mean, scale = mode.frozen[c]
             square = max(0.0, scale**2 * (max(count - 1, 0) + SCALE_ROWS)
                          - SCALE_ROWS * self.common[c] ** 2)  # rounding may leave less than none
+        most = mode.ripe // RECENT
         for value in values:
             count += 1
+            if most and count > most:
+                count, square = most, square * (1.0 - 1.0 / most)
             apart = value - mean
             if count > 3:
                 widest = STEP_SCALES * max(self.common[c], math.sqrt(square / (count - 2)))
