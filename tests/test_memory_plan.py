@@ -95,6 +95,23 @@ def test_the_warm_up_leaves_no_memory_behind() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux for resident pages")
+def test_as_many_sensors_as_the_plan_allows_stay_within_the_limit() -> None:
+    """While all of them warm up and after it; the limit is of a partition, whatever it holds."""
+    megabytes = 64.0
+    config = dataclasses.replace(DEFAULT, warm_up_rows=60, memory_limit_megabytes=megabytes)
+    machines(config, 2).process(rows(70, 2))  # loads what is compiled
+    before = _resident_kilobytes()
+    count = memory_plan.plan(config).tag_limit // SENSORS
+    monitor = machines(config, count)
+    most = 0
+    for first in range(0, 66, 2):
+        monitor.process(rows(2, count, first))
+        most = max(most, _resident_kilobytes() - before)
+    assert monitor.conditions()[-1].state != "warming"
+    assert 0.5 * megabytes < most / 1024 <= megabytes
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux for resident pages")
 def test_given_back_pages_are_not_resident() -> None:
     tags = np.arange(2000)
     config = dataclasses.replace(DEFAULT, detectors=("level",))
