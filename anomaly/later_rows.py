@@ -43,18 +43,18 @@ COLLECTS, GROWN, SLOW = 0, 1, 2
 _ROOM = 1024  # means of one kernel call; more take another
 
 ASSET = np.dtype([
-    ("open", np.int64),      # 1 while a window is open
     ("start_ns", np.int64),
-    ("serial", np.int64),    # its number
-    ("rows", np.int64),      # in it so far
-    ("windows", np.int64),   # closed so far,
+    ("open", np.int8),       # 1 while a window is open
+    ("stage", np.int8),      # COLLECTS, GROWN or SLOW
+    ("serial", np.int32),    # number of the open window
+    ("rows", np.int32),      # in it so far
+    ("windows", np.int32),   # closed while it collects,
     ("seen", np.int64),      # and the rows in them
-    ("kept", np.int64),
-    ("stage", np.int64),     # COLLECTS, GROWN or SLOW
+    ("kept", np.int32),
 ])
 TAG = np.dtype([
-    ("serial", np.int64),
-    ("count", np.int64),
+    ("serial", np.int32),
+    ("count", np.int32),
     ("first", np.float64),
     ("excess", np.float64),  # sum of (value - first): a constant's mean is exactly the constant
 ])

@@ -23,7 +23,7 @@ import numpy as np
 from anomaly.batches import Bool, Float64, Int64
 from anomaly.kernel import kernel
 
-VERSION = 2
+VERSION = 3
 
 #: The rhythm of a hall, and at most so many times a warm-up's own length beyond it: a wander that
 #: was seen for half an hour says nothing of a night.
@@ -50,15 +50,13 @@ TAKEN_OFF = 0.5
 
 ASSET = np.dtype([
     ("pace", np.float64),   # weight of a row in what is followed; 0 = no leeway
-    ("young", np.float64),  # the same while little is known of a product
-    ("lent", np.int64),     # 1 = something was given without leeway, for a product
+    ("young", np.float64),  # the same while little is known
+    ("free", np.int8),      # 1 = little is known of the machine: it is followed wherever it goes
+    ("lent", np.int8),      # 1 = something was given without leeway, for a product
 ])
 TAG = np.dtype([
     ("bound", np.float64),  # 0 = none
-    ("fastest", np.float64),
-    ("centre", np.float64),
     ("given", np.float64),
-    ("spread", np.float64),
 ])
 
 
@@ -79,33 +77,26 @@ def fit(
     """
     if a >= state["asset"].size:
         return rows
-    state["tag"][tags] = np.zeros(tags.size, TAG)
-    state["asset"]["pace"][a] = 0.0
-    state["asset"]["young"][a] = min(interval_seconds / YOUNG_PACE_SECONDS, 1.0 / SETTLING)
-    for t in tags.tolist():
-        known, own = reference[t], state["tag"][t]
-        if known["ready"] == 1:
-            own["spread"], own["centre"] = known["spread"], known["centre"]
+    own, tag = state["asset"], state["tag"]
+    tag[tags] = np.zeros(tags.size, TAG)
+    own[a] = (0.0, min(interval_seconds / YOUNG_PACE_SECONDS, 1.0 / SETTLING), 0, 0)
     seconds = (int(times_ns[-1]) - int(times_ns[0])) / 1e9 if times_ns.size else 0.0
     unseen = min(DAY_SECONDS / max(seconds, 1e-9) - 1.0, UNSEEN_MOST)
     if not (starts_and_stops or young) or unseen <= 0.0:
         return rows
-    pace_seconds, fastest = (YOUNG_PACE_SECONDS, YOUNG_FASTEST) if young else (
-        PACE_SECONDS, FASTEST)
     for c, t in enumerate(tags.tolist()):
-        own, known = state["tag"][t], reference[t]
-        if known["ready"] == 1:
+        if reference["ready"][t] == 1 and not young:
             variance = slow_variance(np.ascontiguousarray(rows[:, c]))
-            own["bound"] = UNBOUNDED * known["spread"] if young else BOUND * np.sqrt(
-                unseen * variance)
-            own["fastest"], own["centre"] = fastest * known["spread"], known["centre"]
-    if not (state["tag"]["bound"][tags] > 0.0).any():
+            tag["bound"][t] = BOUND * np.sqrt(unseen * variance)
+    if not (young or (tag["bound"][tags] > 0.0).any()):
         return rows
-    state["asset"]["pace"][a] = min(interval_seconds / pace_seconds, 1.0 / SETTLING)
+    own["free"][a] = young
+    own["pace"][a] = own["young"][a] if young else min(
+        interval_seconds / PACE_SECONDS, 1.0 / SETTLING)
     table = np.full((a + 1, tags.size), -1, np.int64)
     table[a] = tags
     nothing = np.zeros(len(rows), np.bool_)
-    _, off = run(state, table, np.full(len(rows), a), rows, nothing, nothing)
+    _, off = run(state, reference, table, np.full(len(rows), a), rows, nothing, nothing)
     return rows - TAKEN_OFF * off
 
 
@@ -116,8 +107,8 @@ def given(state: dict[str, np.ndarray[Any, Any]], tags: Int64) -> Float64:
 
 
 def run(
-    state: dict[str, np.ndarray[Any, Any]], table: Int64, asset: Int64, x: Float64, settles: Bool,
-    young: Bool,
+    state: dict[str, np.ndarray[Any, Any]], reference: Any, table: Int64, asset: Int64,
+    x: Float64, settles: Bool, young: Bool,
 ) -> tuple[Float64, Float64]:
     """What remains of the rows' values and what is put down to the hall, float64[m, d] each.
 
@@ -129,14 +120,14 @@ def run(
     own = state["asset"][asset]
     if not (young.any() or (own["pace"] > 0.0).any() or (own["lent"] > 0).any()):
         return x, off
-    follow(state["asset"], state["tag"], table, asset, x, settles, young, off)
+    follow(state["asset"], state["tag"], reference, table, asset, x, settles, young, off)
     return x - off, off
 
 
 @kernel
 def follow(
-    asset_state: Any, tag_state: Any, table: Int64, asset: Int64, x: Float64, settles: Bool,
-    young: Bool, off: Float64,
+    asset_state: Any, tag_state: Any, reference: Any, table: Int64, asset: Int64, x: Float64,
+    settles: Bool, young: Bool, off: Float64,
 ) -> None:
     """Let the leeway follow the rows in order; ``off float64[m, d]``: given as each is judged.
 
@@ -149,23 +140,25 @@ def follow(
         if pace == 0.0 and machine["lent"] == 0:
             continue
         machine["lent"] = 1 if young[i] else 0
+        free = young[i] or machine["free"] == 1
+        weight = SETTLING * pace if settles[i] else pace
         for c in range(x.shape[1]):
             t = table[asset[i], c] if c < table.shape[1] else -1
             if t < 0:
                 break
-            own = tag_state[t]
-            bound, fastest = own["bound"], own["fastest"]
-            if young[i]:
-                bound, fastest = UNBOUNDED * own["spread"], YOUNG_FASTEST * own["spread"]
+            own, known = tag_state[t], reference[t]
+            bound, fastest = own["bound"], FASTEST * known["spread"]
+            if free:
+                bound = UNBOUNDED * known["spread"] if known["ready"] == 1 else 0.0
+                fastest = YOUNG_FASTEST * known["spread"]
             own["given"] = min(max(own["given"], -bound), bound)
             if bound == 0.0:
                 continue
             off[i, c] = own["given"]
             if np.isnan(x[i, c]):
                 continue
-            rest = x[i, c] - own["centre"] - own["given"]
+            rest = x[i, c] - known["centre"] - own["given"]
             rest = min(max(rest, -fastest), fastest)
-            weight = SETTLING * pace if settles[i] else pace
             own["given"] = min(max(own["given"] + weight * rest, -bound), bound)
 
 

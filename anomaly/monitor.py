@@ -446,8 +446,9 @@ class Monitor:
             stay = np.flatnonzero(~mapped.left)
             rows, number, place = windows.taken(rows, stay), number[stay], place[stay]
             mapped = mapped.taken(stay)
-        x, given = leeway.run(self._state["leeway"], self.registry.table, rows.asset, mapped.x,
-                              np.isnan(judged.machine_share[place]), mapped.young)
+        x, given = leeway.run(
+            self._state["leeway"], self._state["reference"]["tag"], self.registry.table,
+            rows.asset, mapped.x, np.isnan(judged.machine_share[place]), mapped.young)
         made += self._judge_ready(
             dataclasses.replace(rows, x=x), number, mapped, given, judged, place)
         for a in again.tolist():

@@ -21,7 +21,7 @@ from anomaly.batches import Float64, Int8, Int64, ReadingBatch, RowBatch
 from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
 
-VERSION = 1
+VERSION = 2
 
 #: Why a reading was not used; the index is the code. ``missing`` is not a rejection: the sender
 #: says that there is nothing. A value refused by itself (``not_finite``, ``out_of_range``) counts

@@ -36,23 +36,25 @@ _REST_NS = 4 * 86_400 * 10**9  # and how long at least: a long weekend
 Records = npt.NDArray[np.void]
 Record = Any  # one element of a structured array, changed in place
 
+_MOST = (1 << 31) - 1  # what is counted is counted as far as this
+
 TAG = np.dtype([
-    ("moving", np.int64),  # 1 while nothing is to be said of it: learned, ok, present, not resting
+    ("moving", np.int8),  # 1 while nothing is to be said of it: learned, ok, present, not resting
     ("value", np.float64),  # the latest
     ("low", np.float64),  # range of the values before the present run
     ("high", np.float64),
-    ("changes", np.int64),  # values that differed from the one before
-    ("still", np.int64),  # values that did not
-    ("run", np.int64),  # rows of the present run of equal values
-    ("alone", np.int64),  # those in which every other lively sensor of the asset moved
+    ("changes", np.int32),  # values that differed from the one before
+    ("still", np.int32),  # values that did not
+    ("run", np.int32),  # rows of the present run of equal values
+    ("alone", np.int32),  # those in which every other lively sensor of the asset moved
     ("run_ns", np.int64),  # where the run began
-    ("longest_run", np.int64),
+    ("longest_run", np.int32),
     ("bitmap", np.int64),  # 64 hashed bits of the first values: tells few-valued sensors
-    ("condition", np.int64),
+    ("condition", np.int8),
     ("last_ns", np.int64),  # time of the latest value before the present absence
-    ("absent", np.int64),  # the asset's rows since then
-    ("absences", np.int64),  # completed absences
-    ("longest_absence", np.int64),
+    ("absent", np.int32),  # the asset's rows since then
+    ("absences", np.int32),  # completed absences
+    ("longest_absence", np.int32),
 ])
 
 ASSET = np.dtype([
@@ -103,7 +105,7 @@ def watch(
                 # The usual case of _take_value, by itself: it is most of the stage's work.
                 own["low"] = min(own["low"], own["value"])
                 own["high"] = max(own["high"], own["value"])
-                own["changes"] += 1
+                own["changes"] = min(own["changes"] + 1, _MOST)
                 own["value"] = v
                 continue
             condition = own["condition"]
@@ -145,14 +147,14 @@ def _take_value(own: Record, v: float, bits: int, before_ns: int, learn_rows: in
     if v == own["value"]:
         if own["run"] == 1:
             own["run_ns"] = before_ns
-        own["still"] += 1
-        own["run"] += 1
+        own["still"] = min(own["still"] + 1, _MOST)
+        own["run"] = min(own["run"] + 1, _MOST)
         if own["condition"] == STUCK:
             return STUCK
         return CONSTANT if own["changes"] == 0 and own["run"] >= learn_rows else OK
     own["low"], own["high"] = min(own["low"], own["value"]), max(own["high"], own["value"])
     own["longest_run"] = max(own["longest_run"], own["run"])
-    own["changes"] += 1
+    own["changes"] = min(own["changes"] + 1, _MOST)
     own["value"] = v
     own["run"], own["alone"] = 1, 0
     if own["changes"] < _LEARNED * learn_rows:
@@ -170,7 +172,7 @@ def _take_nothing(
         return int(own["condition"])
     if own["absent"] == 0:
         own["last_ns"] = before_ns
-    own["absent"] += 1
+    own["absent"] = min(own["absent"] + 1, _MOST)
     seen = own["changes"] + own["still"] + 1
     if seen < learn_rows or own["absent"] < silent_rows or t - own["last_ns"] < silent_ns:
         return int(own["condition"])
@@ -213,7 +215,7 @@ def _find_stuck(
         own = tag_watch[tag]
         if own["condition"] != OK or own["absent"] > 0 or not _rests(own, learn_rows, stuck_rows):
             continue
-        own["alone"] += 1
+        own["alone"] = min(own["alone"] + 1, _MOST)
         if own["run"] < stuck_rows:
             continue
         earlier = own["changes"] + own["still"] + 1 - own["run"]

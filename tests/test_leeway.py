@@ -144,11 +144,11 @@ def test_the_naive_twin(seed: int) -> None:
     table = np.array([[0, 1]])
     again = {name: array.copy() for name, array in state.items()}
     young = np.zeros(n, np.bool_)
-    rest, off = leeway.run(state, table, np.zeros(n, np.int64), later, settles, young)
+    rest, off = leeway.run(state, known, table, np.zeros(n, np.int64), later, settles, young)
     assert off[:, 0] == pytest.approx(np.array(expected[n:]))
     assert rest[:, 1].tobytes() == later[:, 1].tobytes()
     plain = np.zeros_like(later)
-    leeway.follow.py_func(again["asset"], again["tag"], table, np.zeros(n, np.int64), later,
+    leeway.follow.py_func(again["asset"], again["tag"], known, table, np.zeros(n, np.int64), later,
                           settles, young, plain)
     assert plain.tobytes() == off.tobytes()
 
@@ -180,7 +180,7 @@ def test_a_machine_of_which_minutes_are_known_is_followed_wherever_it_goes() -> 
     later = 50.0 + 4.0 * np.arange(n)[:, None] / n + rng.normal(0.0, 0.1, (n, 1))
     later[6000:] += 0.8
     rest, off = leeway.run(
-        state, np.array([[0]]), np.zeros(n, np.int64), later, np.zeros(n, np.bool_),
+        state, known, np.array([[0]]), np.zeros(n, np.int64), later, np.zeros(n, np.bool_),
         np.zeros(n, np.bool_))
     away = (rest[:, 0] - known[0]["centre"]) / known[0]["spread"]
     expected = naive.followed(
@@ -207,7 +207,7 @@ def test_a_young_product_is_followed_and_what_was_given_for_it_is_taken_back() -
         state = leeway.allocate(1, 1)
         assert leeway.fit(
             state, 0, np.array([0]), rows, times_ns, 60.0, known, False, False) is rows
-        parts = [leeway.run(state, np.array([[0]]), np.zeros(b - a, np.int64), later[a:b],
+        parts = [leeway.run(state, known, np.array([[0]]), np.zeros(b - a, np.int64), later[a:b],
                             np.zeros(b - a, np.bool_), young[a:b])[1]
                  for a, b in itertools.pairwise([0, *cuts, 300])]
         said.append(np.concatenate(parts)[:, 0])
