@@ -56,6 +56,11 @@ class Message:
     partition: int | None = None
 
 
+#: A message that was not taken for so long is given up, and its transaction with it: a producer
+#: that lost its broker in mid-delivery may wait this out, and the next one is through at once.
+DELIVERY_SECONDS = 45
+
+
 class AbortedError(StreamsError):
     """The transaction did not happen; the state ran ahead and must be rebuilt.
 
@@ -99,7 +104,7 @@ class Transactions:
             transactional_id=transactional_id, acks="all", linger_ms=0, batch_size=1_000_000,
             compression_type=None, retry_backoff_ms=5, max_request_size=1 << 20,
             transaction_timeout_ms=round(timeout_seconds * 1000),
-            delivery_timeout_ms=120_000, metadata_max_age_ms=15_000, **options,
+            delivery_timeout_ms=DELIVERY_SECONDS * 1000, metadata_max_age_ms=15_000, **options,
         )
         try:
             self._producer.init_transactions()
@@ -132,7 +137,7 @@ class Transactions:
                               headers=list(m.headers))
                 for m in messages
             ]
-            producer.flush(timeout=130)
+            producer.flush(timeout=DELIVERY_SECONDS + 5)
             failed = [future.exception or KafkaError("a message was not acknowledged")
                       for future in sent if not future.is_done or future.failed()]
             if failed:  # one tells why; of the others it may only be known that they went with it

@@ -229,7 +229,7 @@ def sorted_alerts(
     return found
 
 
-#: What is sent is given up after three seconds (it is two minutes), and asked for anew after two.
+#: What is sent is given up after three seconds (it is 45), and asked for anew after two.
 GIVES_UP = """
 from kafka import KafkaProducer
 begin = KafkaProducer.__init__
