@@ -273,6 +273,21 @@ def checkpoint(deployed: Deployment, partition: int) -> dict[str, Any]:
     return dict(json.loads(latest.get(b"checkpoint", b"{}")))
 
 
+def hangs(step: str, call: int, seconds: float) -> str:
+    """Source for a worker: this call of a step of its producer waits so long before it begins."""
+    return f"""
+import time
+from kafka import KafkaProducer
+inner, calls = KafkaProducer.{step}, []
+def slow(self, *given, **named):
+    calls.append(1)
+    if len(calls) == {call}:
+        time.sleep({seconds})
+    return inner(self, *given, **named)
+KafkaProducer.{step} = slow
+"""
+
+
 def settle(deployed: Deployment) -> None:
     """Bring every state up to what is committed; counts stand in the state.
 

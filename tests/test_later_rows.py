@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from anomaly import later_rows, snapshot, windows
+from anomaly import later_rows, windows
 from anomaly.batches import Outcome, ReadingBatch, RowBatch, reading_batch
 from anomaly.config import MonitorConfig, parse
 from anomaly.errors import ConfigError
@@ -15,7 +15,7 @@ from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from tests.naive import later_rows as naive
 from tests.test_monitor import cut, told
-from tests.test_monitor_reorder import moved
+from tests.test_monitor_reorder import handed_on
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND // (60 * SECOND) * 60 * SECOND
@@ -100,13 +100,7 @@ def test_any_cut_any_restart_and_the_other_machine_change_nothing() -> None:
         registry, batch = line(1800)
         monitor = Monitor(FAST, registry)
         edges = sorted(np.random.default_rng(seed).integers(0, len(batch), 9 * seed + 2).tolist())
-        outcomes = []
-        for k, part in enumerate(cut(batch, edges)):
-            if k % 3 == 1:
-                monitor, _ = snapshot.from_bytes(snapshot.to_bytes(monitor, {}), FAST)
-            elif k % 3 == 2:
-                monitor = moved(monitor, FAST)
-            outcomes.append(monitor.process(part))
+        monitor, outcomes = handed_on(monitor, cut(batch, edges), FAST)
         assert told(outcomes) == expected
         for component, arrays in whole.state().items():
             for name, array in arrays.items():

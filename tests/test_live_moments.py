@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from tests import kafka_broker, live_service
-from tests.live_service import Deployment, deployment
+from tests.live_service import Deployment, deployment, hangs
 
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
               pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -36,17 +36,7 @@ MOMENTS = [("send_offsets_to_transaction", True), ("commit_transaction", True),
            ("commit_transaction", False)]
 
 #: The second transaction waits before its offsets are offered, longer than the broker lets it.
-SLOW_TRANSACTION = """
-import time
-from kafka import KafkaProducer
-inner, calls = KafkaProducer.send_offsets_to_transaction, []
-def slow(self, *given, **named):
-    calls.append(1)
-    if len(calls) == 2:
-        time.sleep(4.0)
-    return inner(self, *given, **named)
-KafkaProducer.send_offsets_to_transaction = slow
-"""
+SLOW_TRANSACTION = hangs("send_offsets_to_transaction", 2, 4.0)
 
 #: A batch that takes longer than a member may stay away from its group.
 SLOW_BATCH = """

@@ -17,24 +17,15 @@ from streams.kafka_sink import score_messages
 from streams.lane import decoder_of
 from tests import kafka_broker, live_service
 from tests.kafka_broker import ROOT
-from tests.live_service import RUN_ANYWAY, Deployment, deployment
+from tests.live_service import RUN_ANYWAY, Deployment, deployment, hangs
 
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
               pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 #: The first commit hangs for two sessions and more, and a partition may hold little meanwhile.
-STUCK = """
-import time
-from kafka import KafkaProducer
+STUCK = hangs("flush", 1, 5.0) + """
 from streams import worker
 worker.PENDING_LIMIT_BYTES = 30_000
-flush, calls = KafkaProducer.flush, []
-def slow(self, *given, **named):
-    calls.append(1)
-    if len(calls) == 1:
-        time.sleep(5.0)
-    return flush(self, *given, **named)
-KafkaProducer.flush = slow
 """
 
 

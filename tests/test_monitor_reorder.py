@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -110,16 +111,24 @@ def test_any_cut_and_any_restart_says_the_same(kind: str) -> None:
         batch = messy(registry)
         random = np.random.default_rng(seed)
         edges = sorted(random.integers(0, len(batch), 12 * seed + 1).tolist())
-        outcomes = []
-        for k, part in enumerate(cut(batch, edges)):
-            if k % 3 == 1:
-                monitor, _ = snapshot.from_bytes(snapshot.to_bytes(monitor, {}), config)
-            elif k % 3 == 2:
-                monitor = moved(monitor, config)
-            outcomes.append(monitor.process(part))
+        monitor, outcomes = handed_on(monitor, cut(batch, edges), config)
         said = np.concatenate([o.reason for o in outcomes])
         assert said.tobytes() == reasons.tobytes()
         assert told([*outcomes, monitor.flush()]) == expected
+
+
+def handed_on(
+    monitor: Monitor, parts: Iterable[ReadingBatch], config: MonitorConfig
+) -> tuple[Monitor, list[Outcome]]:
+    """The parts one after another, by a monitor from a snapshot or from another worker in turn."""
+    outcomes = []
+    for k, part in enumerate(parts):
+        if k % 3 == 1:
+            monitor, _ = snapshot.from_bytes(snapshot.to_bytes(monitor, {}), config)
+        elif k % 3 == 2:
+            monitor = moved(monitor, config)
+        outcomes.append(monitor.process(part))
+    return monitor, outcomes
 
 
 def moved(monitor: Monitor, config: MonitorConfig) -> Monitor:
