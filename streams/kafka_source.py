@@ -49,6 +49,8 @@ NEWEST_SECONDS = 0.005
 BACKLOG_MESSAGES = 1000
 #: Pauses between tries of a start: from the first to the last, each jittered by half.
 RETRY_SECONDS = (0.5, 30.0)
+#: A topic just created is known to every broker within so long, however busy the machine is.
+KNOWN_SECONDS = 30.0
 
 Made = TypeVar("Made")
 
@@ -430,17 +432,32 @@ def _check_state_topic(admin: Any, kafka: KafkaSettings, have: int, need: int) -
             f"state topic {name!r} has {have} partitions, {kafka.topic!r} has {need}: they must be "
             f"equal. Where the input was widened: kafka-topics.sh --alter --topic {name} "
             f"--partitions {need} (assets that moved are learned anew)")
-    resource = ConfigResource(ConfigResourceType.TOPIC, name)
-    for _ in range(5):
-        described = admin.describe_configs([resource])["topic"][name]
-        if "cleanup.policy" in described:
-            break
-        time.sleep(0.3)  # just created, perhaps, and not known everywhere yet
-    policy = str(described.get("cleanup.policy", {"value": "delete"})["value"])
+    policy = cleanup_policy(admin, name)
     if "compact" not in policy or "delete" in policy:
         raise TopicError(
             f"state topic {name!r} has cleanup.policy={policy}: it must be compact and nothing "
             f"else. kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=compact")
+
+
+def cleanup_policy(admin: Any, topic: str) -> str:
+    """What the brokers tell of a topic; those that do not know it yet are asked again.
+
+    Raises
+    ------
+    TopicError
+        None told it within ``KNOWN_SECONDS``.
+    """
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    end = time.monotonic() + KNOWN_SECONDS
+    while time.monotonic() < end:
+        # All, defaults too: a topic with none of its own would look like one that is not known.
+        described = admin.describe_configs([resource], config_filter="all")["topic"][topic]
+        if "cleanup.policy" in described:
+            return str(described["cleanup.policy"]["value"])
+        time.sleep(0.3)
+    raise TopicError(
+        f"state topic {topic!r}: the brokers did not tell its configuration in "
+        f"{KNOWN_SECONDS:g} s; the user needs the right to DescribeConfigs on it")
 
 
 def reads_alike(records: wire.Records) -> bool:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient
 
+from streams import kafka_source
 from tests import kafka_broker, live_service
 from tests.kafka_broker import ROOT, wait_for
 from tests.live_service import Deployment, deployment
@@ -255,6 +257,21 @@ def test_a_state_topic_that_is_not_compacted_is_refused(cluster: kafka_broker.Cl
         refused = andon(deployed, "run")
         assert refused.returncode == 78
         assert "3 partitions" in refused.stderr
+
+
+def test_a_broker_that_does_not_know_a_topic_yet_is_asked_again(
+    cluster: kafka_broker.Cluster,
+) -> None:
+    """It answers nothing for so long, which is not the policy of topics that set none."""
+    late = threading.Timer(
+        3.0, cluster.create_topic, ("known-late", 1, {"cleanup.policy": "compact"}))
+    admin = KafkaAdminClient(bootstrap_servers=cluster.bootstrap, **cluster.client)
+    late.start()
+    try:
+        assert kafka_source.cleanup_policy(admin, "known-late") == "compact"
+    finally:
+        late.join()
+        admin.close()
 
 
 def test_dry_run_says_what_would_be_read(cluster: kafka_broker.Cluster) -> None:
