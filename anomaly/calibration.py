@@ -83,8 +83,8 @@ REFERENCE_ROWS = 2000.0
 NOVELTY_ROWS = 1000.0
 #: Weight of the novelty, which is in deviations of log distance, against tail units.
 NOVELTY_WEIGHT = 3.0
-#: Steps of the novelty that can be news, each this much above the last, from twice the usual …
-NEWS_FROM, NEWS_STEP, NEWS_STEPS = 2.0 * NOVELTY_WEIGHT, 1.3, 12
+#: Steps of the novelty that can be news, the first for one row in forty, each so much above it …
+NEWS_FROM, NEWS_STEP, NEWS_STEPS = 5.0, 1.2, 12
 #: … where none as high came for so many rows; and how much more such a row's novelty counts.
 NEWS_ROWS = 200
 NEWS_WEIGHT = 10.0
@@ -93,7 +93,7 @@ _SHAPES = np.linspace(-0.25, 0.65, 10)
 _LOG_SCALES = -1.65 + 0.3 * np.arange(12)
 _KNOTS = np.array([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 13, 18, 28, 48])
 _LN10 = math.log(10.0)
-#: Survival of every tail of the grid at every knot: all are in units of the mean excess.
+#: Survival of every tail of the grid, none of shape 0, at every knot, in units of the mean excess.
 _SURVIVAL = np.array([
     [[max(1 + xi * knot * math.exp(-log_scale), 0) ** (-1 / xi) for knot in _KNOTS.tolist()]
      for log_scale in _LOG_SCALES.tolist()] for xi in _SHAPES.tolist()])

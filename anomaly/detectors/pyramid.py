@@ -26,13 +26,16 @@ neighbours, and v, σ (16 bits are enough) and R from the b. So that a state rea
 for bit without them, they begin anew from the ring at fixed block numbers, R a part of the lags at
 a time; :func:`rebuild` does the same. V takes part in σ as it was then, or when it had doubled.
 
-Each of the 18 distances is judged by its own past (``norms``). A sensor's surprise is their mean
-over the distances that have an opinion, the machine's the mean over its sensors; where several have
-an opinion, one half of it is the surprise of all of them together (``together``; raw distances of
-the slower levels). The score is its root: in deviations, about 1 when nothing is odd. What carries
-it (benchmarks/results): decimations far apart, the soft window, log instead of ratio, two lag
-ranges, a long memory of the norms. No training, no period, one setting for everything. Guarding it
-against odd windows cost accuracy, so windows always follow; the guard holds back only the norms.
+Each of the 18 distances is judged by its own past (``norms``), raw and shape less what is usual in
+windows of that σ; centred knows of no excuse. A sensor's surprise is their mean over the distances
+that have an opinion. Raw, which sees changes of level, counts less where shapes repeat, for there
+the level wanders and the shape does not: its weight is s / (s + ¼), s the level's mean least
+shape². The machine's surprise is the mean over its sensors; where several have an opinion, one half
+of it is the surprise of all of them together (``together``; raw distances of the slower levels).
+The score is its root: in deviations, about 1 when nothing is odd. What carries it
+(benchmarks/results): decimations far apart, the soft window, log instead of ratio, two lag ranges,
+norms with excuses and a long memory. No training, no period, one setting for everything. Guarding
+it against odd windows cost accuracy, so windows always follow; the guard holds back only the norms.
 
 ``step`` is longer than a kernel should be because a part of it with as many arrays would be one
 more locked instruction for each of them and block.
@@ -49,7 +52,17 @@ import numpy.typing as npt
 
 from anomaly.batches import Float64, Int64
 from anomaly.detectors import together
-from anomaly.detectors.norms import NORM, OPINION_ROWS, SQUARE_LIMIT, judge, learn
+from anomaly.detectors.norms import (
+    EXCUSED,
+    FOUND,
+    NORM,
+    OPINION_ROWS,
+    SQUARE_LIMIT,
+    excused,
+    judge,
+    learn,
+    learn_excuse,
+)
 from anomaly.detectors.settings import within
 from anomaly.detectors.soft_windows import (
     ANEW_BLOCKS,
@@ -64,6 +77,7 @@ from anomaly.detectors.soft_windows import (
     Ring,
     UInt16,
     begin_anew,
+    copy_places,
     lags_below,
     line_blocks,
     moved,
@@ -71,6 +85,7 @@ from anomaly.detectors.soft_windows import (
     put,
     reach_blocks,
     ring_blocks,
+    ring_width,
     search,
     sigmas_anew,
     since_anew,
@@ -82,7 +97,7 @@ from anomaly.detectors.warm_up import State
 from anomaly.kernel import kernel, kernel_inlined, kernel_uncounted
 from anomaly.numerics import advances, clip, learns
 
-VERSION = 4
+VERSION = 5
 #: Arrays that :func:`rebuild` makes from the others: no part of what is written down.
 DERIVED = ("tag_sigma", "tag_apart", "tag_slow_sigma", "tag_slow_apart")
 #: By far the largest state: where memory is short, later sensors go without.
@@ -97,6 +112,14 @@ BLOCK_LIMIT = 1e15
 #: raw, centred, shape; each over all lags and over the old ones.
 DISTANCES = 3
 RANGES = 2
+RAW, CENTRED, SHAPE = 0, 1, 2
+#: Mean least shape² at which raw counts half. Where shapes repeat it is a few hundredths, where
+#: nothing does a half.
+REPEATING = 0.25
+#: How far, in standard deviations of log σ², a window excuses its raw and its shape distance: raw
+#: wherever it is, for centred sees what raw is excused; shape, which is relative to σ already,
+#: within what is usual.
+RAW_REACH, SHAPE_REACH = 1e9, 1.0
 
 LEVEL = np.dtype([
     ("filled", "i8"), ("partial", "f8"),  # the block in the making: values in it, their sum
@@ -105,7 +128,7 @@ LEVEL = np.dtype([
     ("variance", "f8"),  # of the soft window
     ("long_mean", "f8"), ("long_variance", "f8"),
     ("soft", "f8"),  # 0.01 V as σ knows it
-    ("surprise", "f8"), ("opinions", "f8"),  # sum and number of what its distances say till then
+    ("surprise", "f8"), ("opinions", "f8"),  # weighed sum of what its distances say; the weights
 ])
 
 
@@ -162,14 +185,14 @@ def allocate(config: Config, assets: int, tags: int) -> State:
     """
     levels = len(config.decimations)
     reach = reach_blocks(config.keep)
-    rings = [_width(history, reach, step) for history, step in
+    rings = [ring_width(history, reach, step) for history, step in
              zip(config.histories, config.steps, strict=True)]
     lags = [lags_below(history, step) for history, step in
             zip(config.histories, config.steps, strict=True)]
     fast, slow = rings[0], sum(rings[1:])
     return {
         "tag_level": np.zeros((tags, levels), LEVEL),
-        "tag_norm": np.zeros((tags, levels * RANGES * DISTANCES), NORM),
+        "tag_norm": np.zeros((tags, levels * RANGES * DISTANCES), EXCUSED),
         "tag_mean": np.zeros((tags, fast), np.float32),
         "tag_sigma": np.zeros((tags, fast), np.uint16),
         "tag_apart": np.zeros((tags, lags[0]), np.float32),
@@ -202,11 +225,11 @@ def step(
     spare_sigma = np.empty((1, places), np.uint16)
     line = np.empty(line_blocks(reach, steps), np.float32)
     fresh = np.empty((x.shape[1], levels), np.int64)  # distances of blocks that this row closed, …
-    found = np.empty((x.shape[1], levels * RANGES * DISTANCES, 2))  # … their squares and steps
+    found = np.empty((x.shape[1], levels * RANGES * DISTANCES, FOUND))  # … what is learned of them
     sums = np.empty((levels, lags), np.float32)
     joined, shared = np.empty(levels, np.int64), np.empty(levels, np.int64)
     fresh_together = np.empty((1, levels), np.int64)
-    found_together = np.empty((1, levels * RANGES, 2))
+    found_together = np.empty((1, levels * RANGES, FOUND))
     for i in range(asset.size):
         a = asset[i]
         moves = advances(learn_below[i])
@@ -278,8 +301,8 @@ def step(
                 for level in range(1, levels):
                     first = level * RANGES
                     for k in range(first, first + fresh_together[0, level]):
-                        learn(asset_norm[a, k], found_together[0, k, 0], found_together[0, k, 1],
-                               decimations[level] / memory_rows)
+                        learn(asset_norm[a, k], found_together, 0, k,
+                              decimations[level] / memory_rows)
 
 
 @kernel
@@ -325,7 +348,7 @@ def _lay_out(
         parts[level, 0], parts[level, 2] = place, lag
         parts[level, 1] = ring_blocks(histories[level], reach, steps[level])
         parts[level, 3] = lags_below(histories[level], steps[level])
-        width = steps[level] * (parts[level, 1] + REPEATED)
+        width = ring_width(histories[level], reach, steps[level])
         places, lags = max(places, width), max(lags, parts[level, 3])
         if level > 0:
             place, lag = place + width, lag + parts[level, 3]
@@ -339,7 +362,7 @@ def _remake(
 ) -> None:
     """σ and R of one ring."""
     t, start, _, step, lag = at
-    for place in range(start, start + _width(history, reach, step)):
+    for place in range(start, start + ring_width(history, reach, step)):
         sigmas[t, place] = np.uint16(0)
     for place in range(lag, lag + lags_below(history, step)):
         apart[t, place] = np.float32(0.0)
@@ -414,14 +437,24 @@ def _close(
         if history > old_blocks and newest >= old_blocks + filled:
             judged = RANGES * DISTANCES
     own["surprise"], own["opinions"] = 0.0, 0.0
+    if judged == 0:
+        return 0
+    spread = math.log(own["variance"] + own["soft"])
+    size = tag_norm[tag, level * RANGES * DISTANCES + SHAPE]["size"]
     for k in range(judged):
         square = least[k] if k < DISTANCES else old[k - DISTANCES]
-        place = level * RANGES * DISTANCES + k
-        surprise = judge(tag_norm[tag, place], min(float(square), SQUARE_LIMIT), decimation,
-                          found, column, place)
+        place, kind = level * RANGES * DISTANCES + k, k % DISTANCES
+        norm = tag_norm[tag, place]
+        excuse = 0.0
+        if kind != CENTRED:
+            reach_of = RAW_REACH if kind == RAW else SHAPE_REACH
+            excuse = excused(norm, spread, reach_of, found, column, place)
+        surprise = judge(norm, min(float(square), SQUARE_LIMIT), excuse, decimation, found, column,
+                         place)
         if surprise >= 0.0:
-            own["surprise"] += surprise
-            own["opinions"] += 1.0
+            counts = size / (size + REPEATING) if kind == RAW else 1.0
+            own["surprise"] += counts * surprise
+            own["opinions"] += counts
     return judged
 
 
@@ -437,22 +470,15 @@ def _close_copy(
     t, start, length, step, lag = at
     places, lags = step * (length + REPEATED), lags_below(how[0], step)
     if level == 0:
-        _copy(spare_mean, mean, t, 0, places)
-        _copy(spare_sigma, sigma, t, 0, places)
-        _copy(spare_apart, apart, t, 0, lags)
+        copy_places(spare_mean, mean, t, 0, places)
+        copy_places(spare_sigma, sigma, t, 0, places)
+        copy_places(spare_apart, apart, t, 0, lags)
     else:
-        _copy(spare_mean, slow_mean, t, start, places)
-        _copy(spare_sigma, slow_sigma, t, start, places)
-        _copy(spare_apart, slow_apart, t, lag, lags)
+        copy_places(spare_mean, slow_mean, t, start, places)
+        copy_places(spare_sigma, slow_sigma, t, start, places)
+        copy_places(spare_apart, slow_apart, t, lag, lags)
     return _close(own, (0, 0, length, step, 0), spare_mean, spare_sigma, spare_apart, line,
                   tag_norm, t, level, found, column, how)
-
-
-@kernel_uncounted
-def _width(history: int, reach: int, step: int) -> int:
-    """Places of a level's ring in all."""
-    places: int = step * (ring_blocks(history, reach, step) + REPEATED)
-    return places
 
 
 @kernel_uncounted
@@ -469,12 +495,6 @@ def _settle(
             least = decimations[level] / memory_rows
             first = level * RANGES * DISTANCES
             for k in range(first, first + fresh[c, level]):
-                learn(tag_norm[t, k], found[c, k, 0], found[c, k, 1], least)
-
-
-@kernel_uncounted
-def _copy(target: npt.NDArray[Any], source: npt.NDArray[Any], t: int, start: int, places: int
-          ) -> None:
-    """One level's places to the only row of ``target``."""
-    for k in range(places):
-        target[0, k] = source[t, start + k]
+                weight = learn(tag_norm[t, k], found, c, k, least)
+                if (k - first) % DISTANCES != CENTRED:
+                    learn_excuse(tag_norm[t, k], found, c, k, weight)

@@ -299,6 +299,13 @@ def ring_blocks(history: int, reach: int, step: int) -> int:
 
 
 @kernel_uncounted
+def ring_width(history: int, reach: int, step: int) -> int:
+    """Places of a ring in all, what its parts repeat among them."""
+    places: int = step * (ring_blocks(history, reach, step) + REPEATED)
+    return places
+
+
+@kernel_uncounted
 def lags_below(blocks: int, step: int) -> int:
     """How many lags 0, step, 2 step … are below so many blocks."""
     return (blocks + step - 1) // step
@@ -367,3 +374,12 @@ def put(at: Ring, ring: npt.NDArray[Any], stands: Stands, value: Any) -> None:
 def packed(value: float) -> np.uint16:
     """A positive float32 in 16 bits: the sign, which is known, and 15 binary digits are dropped."""
     return np.uint16((np.float32(value).view(np.int32) + 16384) >> 15)
+
+
+@kernel_uncounted
+def copy_places(
+    target: npt.NDArray[Any], source: npt.NDArray[Any], t: int, start: int, places: int
+) -> None:
+    """One level's places to the only row of ``target``."""
+    for k in range(places):
+        target[0, k] = source[t, start + k]

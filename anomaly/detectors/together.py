@@ -85,7 +85,7 @@ def judge(
                 low = lags_below(old_blocks if part > 0 else EXCLUDED_BLOCKS, steps[level])
                 square = least(level, low, far, sums) / joined[level]
                 place = level * RANGES + part
-                said = norms.judge(asset_norm[a, place], min(square, norms.SQUARE_LIMIT),
+                said = norms.judge(asset_norm[a, place], min(square, norms.SQUARE_LIMIT), 0.0,
                                    decimations[level], found, 0, place)
                 if said >= 0.0:
                     surprise += said

@@ -53,7 +53,7 @@ def _together_surprise(everything: np.ndarray, config: Config) -> np.ndarray:
                  for lag in range(16, min(history, i + 1)) if lag % step == 0}
                 for i in range(count)
             ])
-            typical.append(_typical(distances(blocks, history, step, config)[0], size,
+            typical.append(_typical(distances(blocks, history, step, config)[0][0], size,
                                     config.memory_rows))
         for part, first in enumerate((16, config.old_blocks)):
             squares: list[float | None] = []
@@ -96,17 +96,28 @@ def _typical(squares: list[float | None], size: int, memory_rows: float) -> list
 
 
 def _sensor(values: np.ndarray, config: Config) -> np.ndarray:
-    """Mean of the surprises that are known after each value, NaN = none yet."""
-    held = []
+    """Weighed mean of the surprises that are known after each value, NaN = none yet.
+
+    A raw distance weighs s / (s + ¼), s the mean least shape² before it.
+    """
+    held, weights = [], []
     for size, history, step in _levels(config):
         count = len(values) // size
         blocks = values[: count * size].reshape(count, size).mean(axis=1)
-        for squares in distances(blocks, history, step, config):
-            said = [math.nan, *_surprises(squares, size, config.memory_rows)]
-            held.append([said[(n + 1) // size] for n in range(len(values))])
-    known = ~np.isnan(held)
-    total = np.where(known, held, 0.0).sum(axis=0)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+        squares, spreads = distances(blocks, history, step, config)
+        repeating = np.array([math.nan, *_typical(squares[2], size, config.memory_rows)])
+        closed = [(n + 1) // size for n in range(len(values))]
+        for k, own in enumerate(squares):
+            kind = k % 3
+            said = [math.nan, *_surprises(own, size, config.memory_rows,
+                                          spreads, (math.inf, 0.0, 1.0)[kind])]
+            held.append([said[block] for block in closed])
+            weight = repeating / (repeating + 0.25) if kind == 0 else np.ones(count + 1)
+            weights.append(weight[closed])
+    weight = np.where(np.isnan(held), 0.0, weights)
+    total = (np.nan_to_num(held) * weight).sum(axis=0)
+    known = weight.sum(axis=0) > 0
+    return np.where(known, total / np.where(known, weight.sum(axis=0), 1.0), np.nan)
 
 
 def _levels(config: Config) -> Iterator[tuple[int, int, int]]:
@@ -116,23 +127,24 @@ def _levels(config: Config) -> Iterator[tuple[int, int, int]]:
 
 def distances(
     blocks: np.ndarray, history: int, step: int, config: Config
-) -> list[list[float | None]]:
+) -> tuple[list[list[float | None]], list[float]]:
     """Nearest squared distance after each block, per lag range and kind; None = not judged.
 
-    The lags are multiples of ``step``.
+    And the logarithm of each block's σ². The lags are multiples of ``step``.
     """
     share, count = 1 - config.keep, len(blocks)
     filled = int(4 / share)
     out: list[list[float | None]] = [[] for _ in range(6)]
     b = blocks - blocks[0] if count else blocks
     mean, variance = np.zeros(count), np.zeros(count)
-    soft = 0.0
+    soft, spreads = 0.0, []
     for i in range(count):
         mean[i], variance[i] = _together(b, i, i, share)
         now = 0.01 * _long_run(b[: i + 1]) + 1e-18
         if i % 256 == 0 or now > 2 * soft:
             soft = now
         sigma = math.sqrt(variance[i] + soft)
+        spreads.append(math.log(variance[i] + soft))
         squares = {}
         for lag in range(16, min(history, i + 1)):
             if lag % step:
@@ -148,7 +160,7 @@ def distances(
             for kind in range(3):
                 nearest = max(min(squares[lag][kind] for lag in lags), 0.0) if judged else None
                 out[3 * part + kind].append(nearest)
-    return out
+    return out, spreads
 
 
 def _sixteen_bits(value: float) -> float:
@@ -183,11 +195,19 @@ def _long_run(b: np.ndarray) -> float:
     return float(b.var())
 
 
-def _surprises(squares: list[float | None], size: int, memory_rows: float) -> list[float]:
-    """max(z, 0)² of the logarithm of each distance against those before it, NaN = no opinion."""
+def _surprises(
+    squares: list[float | None], size: int, memory_rows: float, spreads: list[float] | None = None,
+    far: float = 0.0,
+) -> list[float]:
+    """max(z, 0)² of the logarithm of each distance against those before it, NaN = no opinion.
+
+    Less what is usual at that σ², where ``spreads`` tell it: a regression shrunk by 100 blocks, in
+    which σ² counts as far as ``far`` standard deviations.
+    """
     norm = mean = variance = 0.0
+    at = scatter = together = 0.0  # mean and variance of the spreads, their covariance
     count, said, out = 0, math.nan, []
-    for square in squares:
+    for block, square in enumerate(squares):
         if square is None:
             out.append(said)
             continue
@@ -196,15 +216,27 @@ def _surprises(squares: list[float | None], size: int, memory_rows: float) -> li
             out.append(said)
             continue
         step = math.log(square + 0.01 * norm + 1e-30) - mean
+        away = excuse = 0.0
+        if spreads is not None:
+            away = spreads[block] - at
+            if count and scatter:
+                slope = together / (scatter * (count + 100) / count + 1e-6)
+                reach = far * math.sqrt(scatter)
+                excuse = slope * min(max(away, -reach), reach)
+        left = step - excuse
         if count * size > 200:
             deviation = math.sqrt((variance * count + 100) / (count + 100))
-            said = min(max(step / deviation, 0.0), 30.0) ** 2
+            said = min(max(left / deviation, 0.0), 30.0) ** 2
             square = min(square, 64 * norm)
-            step = min(max(step, -8 * deviation), 8 * deviation)
+            left = min(max(left, -8 * deviation), 8 * deviation)
+        step = left + excuse
         out.append(said)
         count += 1
         weight = max(1 / count, size / memory_rows)
         norm += weight * (square - norm)
         mean += weight * step
-        variance = (1 - weight) * (variance + weight * step * step)
+        variance = (1 - weight) * (variance + weight * left * left)
+        at += weight * away
+        scatter = (1 - weight) * (scatter + weight * away * away)
+        together = (1 - weight) * (together + weight * step * away)
     return out
