@@ -12,7 +12,7 @@ reading of the asset arrives, or with the reading that closes a wide row: by the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_of
 from typing import Any
@@ -37,6 +37,7 @@ from anomaly.production_roles import (
     Roles,
     informed,
     power_unit,
+    product_names,
     resolve,
     role_names,
     state_table,
@@ -45,7 +46,7 @@ from anomaly.registry import Registry
 
 __all__ = [
     "LOSS_KINDS", "VERSIONS", "Config", "Produced", "Roles", "Stage", "Statement", "allocate",
-    "flush", "informed", "machine_share", "power_unit", "resolve", "restart",
+    "flush", "informed", "machine_share", "power_unit", "product_names", "resolve", "restart",
     "role_names", "run", "state_table", "statement", "without_counters",
     "works",
 ]
@@ -178,8 +179,8 @@ class Stage:
         None until :meth:`resolve` has been called.
     rows_are_cycles : bool
         A row is a cycle, not a time.
-    mode_sensor : str
-        The sensor that tells the operating mode, empty = none is named.
+    mode_sensors : callable
+        An asset's sensors -> those that may tell its operating mode.
     """
 
     config: Config
@@ -187,13 +188,13 @@ class Stage:
     plan: accounts.Plan = field_of(default_factory=accounts.no_plan)
     roles: Roles | None = None
     rows_are_cycles: bool = False
-    mode_sensor: str = ""
+    mode_sensors: Callable[[Sequence[str]], Sequence[str]] = field_of(default=lambda sensors: ())
 
     def resolve(self, registry: Registry, tags: int) -> bool:
         """Look for the roles among what is registered; whether any asset's production is told."""
         self.roles = resolve(
             self.config, registry.assets, registry.sensors, registry.table, tags,
-            self.rows_are_cycles, self.mode_sensor)
+            self.rows_are_cycles, self.mode_sensors)
         return self.roles.any
 
     @property
@@ -210,6 +211,10 @@ class Stage:
         """Whether one of these tags, an asset's, tells when it works."""
         return self.roles is not None and bool((self.roles.tag[tags] == ROLE["state"]).any())
 
+    def books(self, tag: int) -> bool:
+        """Whether the tag tells something of the production: then it is no level to be judged."""
+        return self.roles is not None and bool(self.roles.tag[tag] >= 0)
+
     def sayings(self, state: Mapping[str, State]) -> dict[int, str]:
         """What is read from a sensor's signal, in words, by tag; empty where nothing is."""
         return {} if self.roles is None or not self.roles.guesses else sayings(state, self.roles)
@@ -218,7 +223,7 @@ class Stage:
         """What of the asset is read from a signal, as sentences that name the sensor."""
         if self.roles is None or not self.roles.guesses:
             return []
-        tags = registry.table[asset, : len(registry.sensors[asset])].tolist()
+        tags = registry.tags(asset).tolist()
         names = dict(zip(tags, registry.sensors[asset], strict=True))
         own = self.roles.guessed[asset : asset + 1]
         mine = {name: {"asset_row": state[name]["asset_row"][asset : asset + 1]}
@@ -279,6 +284,8 @@ class Statement:
         now: frozen reference and running mean over some fifty cycles.
     prices : Prices
         For ``Account.losses``.
+    energy_unit : str
+        ``kWh`` where the sensors' names say so, else empty.
     """
 
     total: ledger.Account
@@ -290,6 +297,7 @@ class Statement:
     orders: tuple[tuple[float, int, ledger.Account], ...]
     trend: tuple[tuple[str, float, float], ...]
     prices: ledger.Prices
+    energy_unit: str
 
     @property
     def earlier(self) -> ledger.Account | None:
@@ -300,7 +308,7 @@ class Statement:
 
 def statement(
     config: Config, state: Mapping[str, State], plan: accounts.Plan, asset: int,
-    read_from: Sequence[str] = (),
+    read_from: Sequence[str] = (), energy_unit: str = "",
 ) -> Statement | None:
     """The asset's accounts as they stand; None where its production is not told.
 
@@ -330,7 +338,7 @@ def statement(
               for k in np.argsort(sums["asset_order"][0]["start_ns"])
               if sums["asset_order"][0, k]["start_ns"] != 0),
         tuple(inefficiency.trend(state["inefficiency"], asset, making if known else -1)),
-        config.prices)
+        config.prices, energy_unit)
 
 
 def sayings(

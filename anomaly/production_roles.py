@@ -7,7 +7,7 @@ state and no reading here; ``production`` does the work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_of
 from typing import Any
@@ -22,6 +22,7 @@ ROLE = {name: index for index, name in enumerate(observations.ROLES)}
 #: Sensors that only count, or name a state: judged as production, never as a level. State 15 is not
 #: two and a half times state 6.
 COUNTERS = ("state", "parts", "pulse", "parts_per_row", "rejects", "energy", "product", "order")
+_SEPARATORS = str.maketrans("", "", " _-.:#")
 #: What a setting says that forbids what would be found without it.
 NONE = "none"
 
@@ -128,14 +129,12 @@ def role_names(config: Config, sensors: Sequence[str]) -> dict[str, str]:
     A state or a power alone is enough for the ledger, and what says what the machine makes is
     needed for everything else; other sensors of those names are left alone.
     """
-    plain = {name.lower().strip().replace(" ", "_"): name for name in reversed(sensors)}
-    found, given = {}, config.given()
+    plain, found, given = _plain(sensors), {}, config.given()
     for role, usual in observations.ROLES.items():
-        wanted = given[role]
-        if wanted:
-            name = wanted if wanted in sensors else ""
+        if role == "product":
+            name = (product_names(config, sensors) or [""])[0]
         else:
-            name = next((plain[known] for known in usual if known in plain), "")
+            name = _named(given[role], usual, plain, sensors)
         if name:
             found[role] = name
     tells = {"parts", "pulse", "parts_per_row"} & set(found) or (
@@ -148,6 +147,27 @@ def role_names(config: Config, sensors: Sequence[str]) -> dict[str, str]:
         for role in ("shape", "speed"):
             found.pop(role, "")
     return found if config.enabled and (tells or named or guessed) else {}
+
+
+def product_names(config: Config, sensors: Sequence[str]) -> list[str]:
+    """Sensors that say what is made, whether or not parts are told; the first one is the product.
+
+    By the setting, else by usual names in their order, whatever the case and punctuation.
+    """
+    if config.product_sensor:
+        return [name for name in sensors if name == config.product_sensor]
+    usual = [_bare(known) for known in observations.ROLES["product"]]
+    found = [name for name in sensors if _bare(name) in usual]
+    return sorted(found, key=lambda name: usual.index(_bare(name)))
+
+
+def is_product(sensor: str) -> bool:
+    """Whether the sensor has a usual name of what is made."""
+    return _bare(sensor) in map(_bare, observations.ROLES["product"])
+
+
+def _bare(name: str) -> str:
+    return name.lower().translate(_SEPARATORS)
 
 
 def signal_roles(config: Config, found: Mapping[str, str]) -> tuple[str, str]:
@@ -166,10 +186,26 @@ def signal_roles(config: Config, found: Mapping[str, str]) -> tuple[str, str]:
     return shape, level
 
 
+def _plain(sensors: Sequence[str]) -> dict[str, str]:
+    """Sensors by their names as usual names are written; of two alike the first."""
+    return {name.lower().strip().replace(" ", "_"): name for name in reversed(sensors)}
+
+
+def _named(
+    wanted: str, usual: Sequence[str], plain: Mapping[str, str], sensors: Sequence[str]
+) -> str:
+    """The sensor of a role: the one that the settings want, else of a usual name; or empty."""
+    if wanted:
+        return wanted if wanted in sensors else ""
+    return next((plain[known] for known in usual if known in plain), "")
+
+
 def power_unit(config: Config, sensors: Sequence[str]) -> str:
     """``kW`` where the names say so, else empty: nothing is guessed from values."""
-    roles = role_names(config, sensors)
-    text = (roles.get("energy") or roles.get("power") or "").lower()
+    plain, given, usual = _plain(sensors), config.given(), observations.ROLES
+    energy, power = (
+        _named(given[role], usual[role], plain, sensors) for role in ("energy", "power"))
+    text = (energy or power).lower()
     return "kW" if "kilowatt" in text or "kw" in text else ""
 
 
@@ -217,14 +253,20 @@ class Roles:
         return bool(self.asset.any())
 
 
+def _no_sensors(sensors: Sequence[str]) -> Sequence[str]:
+    return ()
+
+
 def resolve(
     config: Config, names: Sequence[str], sensors: Sequence[Sequence[str]], table: Int64,
-    tags: int, rows_are_cycles: bool, mode_sensor: str = "",
+    tags: int, rows_are_cycles: bool,
+    mode_sensors: Callable[[Sequence[str]], Sequence[str]] = _no_sensors,
 ) -> Roles:
     """Find the roles among the registered sensors; call again when some were added.
 
     ``rows_are_cycles``: the cycle's length is a column of the row, judged like any other.
-    ``mode_sensor`` tells the operating mode (``regimes``): it stays in the rows, be it a product.
+    ``mode_sensors``: which of an asset's sensors may tell its operating mode (``regimes``): they
+    stay in the rows, be one the product.
     """
     roles = Roles(
         np.full(tags, -1, np.int64), np.zeros(len(names), np.bool_), np.zeros(tags, np.bool_),
@@ -233,7 +275,7 @@ def resolve(
         np.full(len(names), -1, np.int64), np.full(len(names), -1, np.int64),
         np.full((len(names), 2), -1, np.int64))
     for a, own in enumerate(sensors):
-        found = role_names(config, own)
+        found, modes = role_names(config, own), mode_sensors(own)
         shape, level = signal_roles(config, found)
         roles.shape[a], roles.level[a] = ROLE.get(shape, -1), ROLE.get(level, -1)
         for k, role in enumerate((shape, level)):
@@ -248,7 +290,7 @@ def resolve(
             roles.asset[a] = True
             roles.tag[tag] = ROLE[role]
             # Its own word about its cycles is judged as such, product by product.
-            roles.counter[tag] = name != mode_sensor and (role in COUNTERS or (
+            roles.counter[tag] = name not in modes and (role in COUNTERS or (
                 role == "cycle" and counted and not rows_are_cycles))
     roles.previous[roles.line[1:]] = roles.line[:-1]
     roles.following[roles.line[:-1]] = roles.line[1:]

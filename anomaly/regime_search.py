@@ -45,6 +45,13 @@ GROUP_ROWS = 4
 #: Steps are even where each is a multiple of the smallest to this share of it; then the modes must
 #: leave less than this share of what a curve (a line for three) leaves unexplained.
 STEP_ALIKE, CURVE_REST = 0.01, 0.5
+#: A value that names what is made stands for so many rows a visit on average, and such values are
+#: this share of the rows at least: the rest are means of rows across a change.
+STAND_ROWS, STAND_SHARE = 5, 0.95
+#: So many values that only rise, or only fall, without one that came back are a count.
+COUNT_VALUES = 4
+#: Numbers of ten digits and more name something, whether they stand or not.
+NAME_LEAST = 1e9
 #: Most settings columns that tell a mode together.
 SETTINGS = 3
 #: Fewest rows in which modes can be told from chance.
@@ -88,6 +95,51 @@ def from_column(rows: Float64, column: int) -> Modes | None:
         np.array([column]), np.zeros(1), place[:, None].copy(), mode.astype(np.int64),
         _visits(mode),
     )
+
+
+def from_tag(
+    rows: Float64, column: int, limit: int, each: bool
+) -> tuple[Modes | None, bool]:
+    """Modes that a tag tells that should name what is made, and whether it names it at all.
+
+    ``each``: each of its values is a mode, said to be so. Else it must behave like a name: few
+    whole numbers that stand for a while, and no count. None where these are more than ``limit``,
+    too; then they are names all the same.
+    """
+    if each:
+        modes = from_column(rows, column)
+        if modes is not None and len(modes.place) <= limit:
+            return modes, True
+    held = _held(rows[:, column])
+    seen = held[~np.isnan(held)]
+    if not seen.size:
+        return None, False
+    begins = np.append(True, seen[1:] != seen[:-1])
+    place, of, count = np.unique(seen, return_inverse=True, return_counts=True)
+    stands = count >= STAND_ROWS * np.bincount(of[begins], minlength=place.size)
+    stands[of[-1]] = True  # how long it will is not known yet
+    stands &= place == np.round(place)
+    if count[stands].sum() < STAND_SHARE * seen.size:
+        return None, names_only(seen)
+    visits = seen[begins & stands[of]]
+    steps = np.diff(visits[np.append(True, visits[1:] != visits[:-1])])
+    counts = steps.size + 1 >= COUNT_VALUES and ((steps > 0).all() or (steps < 0).all())
+    place = place[stands]
+    if place.size > limit or (counts and not each):
+        return None, True
+    at = np.searchsorted(place, held)
+    known = place[np.minimum(at, place.size - 1)] == held
+    mode = np.where(known, at, -1)
+    return Modes(
+        np.array([column]), np.zeros(1), place[:, None].copy(), mode.astype(np.int64),
+        _visits(mode),
+    ), True
+
+
+def names_only(column: Float64) -> bool:
+    """Whether the numbers of a column are too large to be anything but names."""
+    seen = column[~np.isnan(column)]
+    return bool(seen.size and seen.min() >= NAME_LEAST)
 
 
 def find(rows: Float64, limit: int) -> Modes | None:

@@ -1,12 +1,13 @@
 """Operating modes: every row is put where it would stand if the machine had one way of running.
 
-One stage between the windows and the reference. Where a warm-up shows modes (``regime_search.py``)
-or a tag tells them (``Config.sensor``), each value x of mode m becomes
+One stage between the windows and the reference. Where a warm-up shows modes (``regime_fit.py``) or
+a tag tells them (``Config.sensor``), each value x of mode m becomes
 
     x' = (x − mean_m) · scale_0 / scale_m + mean_0
 
 and everything that follows judges x'. Where there are none, rows pass through untouched, bit for
-bit. ``units`` leads back: what is said of a sensor is said in its own unit, in the present mode.
+bit, and so do those of the one product that a warm-up made. ``units`` leads back: what is said of a
+sensor is said in its own unit, in the present mode. What names a product is not judged itself.
 
 A row that fits no mode begins a *new* one, never the nearest known: that cost 19 to 63 times the
 false alarms. A new mode is learned for as many rows as the known ones had, without an opinion (x'
@@ -29,13 +30,12 @@ from typing import Any
 
 import numpy as np
 
-from anomaly import regime_search
 from anomaly.batches import Bool, Float64, Int64
 from anomaly.errors import ConfigError
 from anomaly.kernel import kernel
-from anomaly.regime_search import SETTINGS, Modes
+from anomaly.regime_search import SETTINGS
 
-VERSION = 2
+VERSION = 3
 
 #: Slots beside the modes, for places passed through and modes that are being learned.
 SPARE = 4
@@ -45,9 +45,6 @@ LEARN_LEAST, LEARN_MOST = 4, 200
 SCALE_ROWS = 10.0
 #: A learned value counts at most this many common scales from its mode's mean, after three rows.
 STEP_SCALES = 8.0
-#: Fewest rows of other visits that a warm-up row is compared with.
-OTHERS_LEAST = 3
-
 #: The mean of a product that a tag tells is that of the last of so many parts of what is learned.
 RECENT = 4
 
@@ -59,6 +56,9 @@ SILENT_ROWS, SILENT_MOST = 400.0, 0.5
 #: rows in a batch wait to be judged anew.
 GIVEN_UP, GIVING_UP = -1, -2
 
+#: ``Config.sensor`` that forbids what would be taken without it.
+NONE = "none"
+
 ASSET = np.dtype([
     ("modes", np.int64),     # slots in use; 0 = one way of running, GIVEN_UP = too many
     ("settings", np.int64),  # settings columns
@@ -67,7 +67,9 @@ ASSET = np.dtype([
     ("rows", np.int64),      # rows mapped: the age of a slot
     ("silent", np.float64),  # share of the latest rows that were in no known mode
     ("ripe", np.int64),      # rows after which a mode that a tag tells is known; 0 = as ``learn``
+    ("mute", np.int64),      # column, + 1, of a tag that names what is made and tells no mode
 ])
+NO_MODES = (0, 0, -1, 0, 0.0, 0)  # of an asset that has none, between ``modes`` and ``mute``
 SETTING = np.dtype([
     ("column", np.int64), ("radius", np.float64), ("last", np.float64), ("seen", np.int8),
 ])
@@ -86,8 +88,9 @@ class Config:
     """Whether a machine is judged per operating mode."""
 
     sensor: str = ""
-    """A tag that tells the mode outright (recipe, product): each of its values is one. Empty =
-    the warm-up decides whether there are modes."""
+    """A tag that tells the mode outright (recipe, product): each of its values is one. Empty = one
+    of a usual name that behaves like one; where there is none, or with ``none``, the warm-up
+    decides whether there are modes."""
     limit: int = 16
     """Most modes of an asset; a machine with more is judged as one of one mode. 0 = never per
     mode. Sixteen are twice what any machine among the recordings has."""
@@ -95,7 +98,7 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.limit <= 256:
             raise ConfigError(f"limit: must be 0 to 256, got {self.limit}")
-        if self.sensor and not self.limit:
+        if self.sensor not in ("", NONE) and not self.limit:
             raise ConfigError("limit: must not be 0 where a sensor tells the mode")
 
 
@@ -113,32 +116,11 @@ def allocate(config: Config, assets: int, tags: int) -> dict[str, np.ndarray[Any
     }
 
 
-def fit(
-    config: Config, state: dict[str, np.ndarray[Any, Any]], names: list[str], tags: Int64, a: int,
-    rows: Float64,
-) -> Float64 | None:
-    """Look for modes in an asset's warm-up ``rows float64[w, d]`` and freeze them.
-
-    Returns the rows as x' for whatever is fitted on them, each judged by the *other* visits to its
-    mode (NaN where those hold too few); None where the asset has one way of running.
-    """
-    given_up = state["asset"]["modes"][a] == GIVEN_UP
-    state["asset"][a] = (GIVEN_UP if given_up else 0, 0, 0, -1, 0, 0.0, 0)
-    if not config.limit or given_up:
-        return None
-    if config.sensor in names:
-        modes = regime_search.from_column(rows, names.index(config.sensor))
-    else:
-        modes = regime_search.find(rows, config.limit)
-    if modes is None or len(modes.place) > config.limit:
-        return None
-    _freeze(state, tags, a, rows, modes, config.sensor in names)
-    return _apart(state, tags, a, rows, modes)
-
-
 def give_up(state: dict[str, np.ndarray[Any, Any]], a: int) -> None:
     """The asset's settings are more than a few: it has one way of running from now on."""
-    state["asset"][a] = (GIVEN_UP, 0, 0, -1, 0, 0.0, 0)
+    column = state["asset_setting"]["column"][a, 0]
+    mute = column + 1 if state["asset"]["ripe"][a] > 0 else state["asset"]["mute"][a]
+    state["asset"][a] = (GIVEN_UP, *NO_MODES, mute)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +158,8 @@ def run(
 ) -> Mapped:
     """Map the rows ``x float64[m, d]`` of assets whose modes are frozen."""
     left, young = np.zeros(asset.size, np.bool_), np.zeros(asset.size, np.bool_)
-    if not (state["asset"]["modes"][asset] > 0).any():
+    own = state["asset"]
+    if not (own["modes"][asset] > 0).any() and not own["mute"][asset].any():
         return Mapped(x, left, young)
     mapped, gain, offset = np.empty_like(x), np.ones_like(x), np.zeros_like(x)
     step(*state.values(), config.limit, table, asset, x, mapped, gain, offset, left, young)
@@ -255,10 +238,35 @@ def said(state: dict[str, np.ndarray[Any, Any]], a: int) -> str:
     if asset["modes"] == 0:
         return ""
     rows = state["asset_mode"]["rows"][a, : asset["modes"]]
+    if asset["modes"] == 1 and asset["ripe"] > 0:
+        return ""  # the tag has told one product so far
     known = int((rows >= asset["learn"]).sum())
     learning = int(((rows > 0) & (rows < asset["learn"])).sum())
     more = f", {learning} being learned" if learning else ""
     return f"judged per operating mode: {known} found{more}"
+
+
+def said_of_tag(state: dict[str, np.ndarray[Any, Any]], a: int, c: int, t: int, named: bool) -> str:
+    """Why the asset's tag ``t``, its column ``c``, is not judged, in words; empty where it is.
+
+    ``named``: the settings name the sensor that tells the mode.
+    """
+    asset = state["asset"][a]
+    mute = c + 1 == asset["mute"]
+    if not mute and not (asset["modes"] > 0 and state["tag"]["setting"][t] == 1):
+        return ""
+    told = "names what is made" if mute else "tells the operating mode"
+    by_name = not named and (mute or asset["ripe"] > 0)
+    forbid = f'; taken by its name, [regimes] sensor = "{NONE}" forbids it' if by_name else ""
+    return f"{told}; not judged itself{forbid}"
+
+
+def unjudged(state: dict[str, np.ndarray[Any, Any]], asset: Int64, tags: Int64) -> Bool:
+    """bool[m, d]: which of the assets' tags, ``tags int64[m, d]`` by column, are not judged."""
+    own = state["asset"][asset]
+    setting = (state["tag"]["setting"][tags] == 1) & (own["modes"] > 0)[:, None]
+    found: Bool = setting | (np.arange(tags.shape[1]) + 1 == own["mute"][:, None])
+    return found
 
 
 @kernel
@@ -277,7 +285,7 @@ def step(
         if own["modes"] <= 0:
             left[r] = own["modes"] == GIVING_UP
             for c in range(x.shape[1]):
-                mapped[r, c] = x[r, c]
+                mapped[r, c] = np.nan if c + 1 == own["mute"] else x[r, c]
             continue
         own["rows"] += 1
         told = _read_settings(asset_setting[a], own["settings"], x[r])
@@ -296,7 +304,7 @@ def step(
         for c in range(x.shape[1]):
             t = table[a, c] if c < table.shape[1] else -1
             mapped[r, c] = np.nan
-            if k < 0 or t < 0:
+            if k < 0 or t < 0 or c + 1 == own["mute"]:
                 continue
             if (learning or young[r]) and not np.isnan(x[r, c]):
                 _learn(tag_state[t], tag_mode[t, k], x[r, c], asset_mode[a, k]["ripe"] // RECENT)
@@ -407,7 +415,7 @@ def _learn(tag: Any, tag_mode: Any, value: float, most: int) -> None:
 
 @kernel
 def _ripen(tag: Any, tag_mode: Any) -> None:
-    tag_mode["scale"] = _scale(tag_mode["square"], tag_mode["count"], tag["scale"])
+    tag_mode["scale"] = scale_of(tag_mode["square"], tag_mode["count"], tag["scale"])
 
 
 @kernel
@@ -418,7 +426,7 @@ def _tell(tag: Any, tag_mode: Any, gain: Float64, offset: Float64, c: int) -> No
 
 
 @kernel
-def _scale(square: float, n: int, common: float) -> float:
+def scale_of(square: float, n: int, common: float) -> float:
     """A mode's scale from n rows, drawn to the common one by :data:`SCALE_ROWS` rows."""
     return math.sqrt((square + SCALE_ROWS * common * common) / (max(n - 1, 0) + SCALE_ROWS))
 
@@ -427,69 +435,7 @@ def _scale(square: float, n: int, common: float) -> float:
 def _mapped(tag: Any, tag_mode: Any, value: float) -> float:
     if tag["setting"] == 1:  # it says which mode it is; that is all it says
         return float(tag["mean"])
+    if tag_mode["mean"] == tag["mean"] and tag_mode["scale"] == tag["scale"]:
+        return value
     return float(
         (value - tag_mode["mean"]) * (tag["scale"] / tag_mode["scale"]) + tag["mean"])
-
-
-def _freeze(
-    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, rows: Float64, modes: Modes,
-    told: bool,
-) -> None:
-    """Write an asset's modes as its warm-up shows them; ``told``: by a tag."""
-    w, k = len(rows), len(modes.place)
-    learn = min(max(w // (2 * k), LEARN_LEAST), LEARN_MOST)
-    state["asset"][a] = (
-        k, modes.columns.size, learn, int(modes.mode[-1]), w, 0.0, w if told else 0)
-    state["asset_setting"][a] = np.zeros(SETTINGS, SETTING)
-    for s, c in enumerate(modes.columns.tolist()):
-        values = rows[~np.isnan(rows[:, c]), c]
-        state["asset_setting"][a, s] = (c, modes.radius[s], values[-1], 1)
-    state["asset_mode"][a] = np.zeros(state["asset_mode"].shape[1], MODE)
-    state["tag_mode"][tags] = np.zeros(state["tag_mode"].shape[1], TAG_MODE)
-    for j in range(k):
-        at = np.flatnonzero(modes.mode == j)
-        state["asset_mode"]["rows"][a, j] = at.size
-        state["asset_mode"]["last"][a, j] = at[-1]
-        state["asset_mode"]["place"][a, j, : modes.columns.size] = modes.place[j]
-    for c, t in enumerate(tags.tolist()):
-        state["tag"][t] = _freeze_tag(state["tag_mode"][t], rows[:, c], modes)
-        state["tag"]["setting"][t] = c in modes.columns
-
-
-def _freeze_tag(tag_mode: Any, column: Float64, modes: Modes) -> tuple[int, float, float]:
-    """Mean and scale of a tag in each mode; returns the tag's own record."""
-    finite = np.isfinite(column)
-    total = freedom = 0.0
-    for j in range(len(modes.place)):
-        values = column[finite & (modes.mode == j)]
-        if not values.size:
-            continue
-        centre = float(np.median(values))
-        reach = STEP_SCALES * float(np.median(np.abs(values - centre))) * 1.4826
-        kept = np.clip(values, centre - reach, centre + reach) if reach > 0.0 else values
-        mean = float(kept.mean())
-        square = float(((kept - mean) ** 2).sum())
-        tag_mode[j] = (values.size, mean, square, 1.0)
-        total += square
-        freedom += values.size - 1
-    scale = math.sqrt(total / freedom) if freedom > 0.0 and total > 0.0 else 0.0
-    level = float(column[finite].mean()) if finite.any() else 0.0
-    if not scale > 1e-12 * abs(level):  # it never moved within a mode: judged in its own unit
-        scale = 0.01 * (abs(level) if level != 0.0 else 1.0)
-    for j in range(len(modes.place)):
-        tag_mode[j]["scale"] = _scale(tag_mode[j]["square"], tag_mode[j]["count"], scale)
-    return 0, level, scale
-
-
-def _apart(
-    state: dict[str, np.ndarray[Any, Any]], tags: Int64, a: int, rows: Float64, modes: Modes
-) -> Float64:
-    """The warm-up rows as x', each against the mean of the other visits to its mode."""
-    others = regime_search.counts_of_others(rows, modes)
-    expected = np.where(others >= OTHERS_LEAST, regime_search.from_others(rows, modes), np.nan)
-    tag = state["tag"][tags]
-    scale = state["tag_mode"]["scale"][tags][:, np.maximum(modes.mode, 0)].T
-    mapped: Float64 = (rows - expected) * (tag["scale"] / scale) + tag["mean"]
-    mapped[:, modes.columns] = np.where(np.isnan(expected[:, modes.columns]), np.nan,
-                                        tag["mean"][modes.columns])
-    return np.ascontiguousarray(mapped)

@@ -29,6 +29,7 @@ from streams.instants import UnreadableTime, to_nanoseconds
 from streams.json_scan import Names, nesting
 from streams.kafka_columns import Columns, Decoded, Row, whole_times
 from streams.message_fields import Fields, envelope
+from streams.product_words import is_word, told_number
 from streams.read_ahead import Ahead
 from streams.refusals import Unusable
 from streams.schema_formats import SchemaReader, Unreadable, shaped
@@ -235,7 +236,8 @@ class Decoder:
 
     def _flat(self, key: bytes | None, asset: Any, time: Any, message: bytes) -> None:
         own = (self._fields.asset, self._fields.time)  # texts beside the numbers are passed over
-        values = {n: v for n, v in _plain(message).items() if n not in own and _is_number(v)}
+        values = {n: v if _is_number(v) else told_number(n, v) for n, v in _plain(message).items()
+                  if n not in own and (_is_number(v) or is_word(n, v))}
         if any(abs(value) > 1e308 for value in values.values()):
             raise Unusable("not_a_number")
         self._wide(self._asset_name(asset, key), time, values, "flat rows")
@@ -331,9 +333,11 @@ class Decoder:
         if not body:
             raise Unusable("no_values")
         for field, content in body.items():
+            sensor = name if field == "value" else f"{name}.{field}" if name else field
+            if is_word(sensor, content):
+                content = told_number(sensor, content)
             if content is not None and not _is_number(content):
                 raise Unusable("not_a_number")
-            sensor = name if field == "value" else f"{name}.{field}" if name else field
             if not sensor:
                 raise Unusable("no_sensor")
             a, c = self._tag(asset, sensor)
@@ -384,12 +388,16 @@ class Decoder:
         if sensor is not None and not isinstance(sensor, str | list):
             raise Unusable("no_sensor")
         if isinstance(values, dict) and not isinstance(time, list):
+            values = {n: told_number(n, v) if is_word(n, v) else v for n, v in values.items()}
             good = {name: v if v is None or _is_number(v) else None for name, v in values.items()}
             bad = sum(v is not None and good[name] is None for name, v in values.items())
             if bad == len(values):
                 raise Unusable("not_a_number")
             self._wide(self._asset_name(asset, key), time, good)
             self.masked += bad
+            return
+        if values is None and isinstance(sensor, str) and is_word(sensor, body.get(f.value)):
+            self._envelope(key, asset, sensor, time, told_number(sensor, body[f.value]), None)
             return
         raise Unusable("not_a_number" if f.value in body or values is not None else "unknown_shape")
 

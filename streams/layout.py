@@ -22,6 +22,7 @@ from streams import times
 from streams.arrays import holds_arrays
 from streams.cells import Marks, booleans, guess_marks, numbers, present
 from streams.errors import InputError, UsageError
+from streams.product_words import is_word
 from streams.settings import InputSettings
 
 TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date", "timestamputc", "timeutc",
@@ -407,7 +408,8 @@ class _Reader:
         """Why a column is not watched; empty if it is."""
         kind, raw = self.kinds[column], self.names[column]
         if kind == "label":
-            return "text, not numbers"
+            words = pc.unique(present(self.head[column]).drop_null()).to_pylist()
+            return "" if words and all(is_word(raw, w) for w in words) else "text, not numbers"
         if kind == "time":
             return "a second time"
         if holds_arrays(self.head[column].type):

@@ -23,7 +23,7 @@ from anomaly.config import MonitorConfig, parse_budget
 from anomaly.errors import ConfigError
 from anomaly.evaluate import Failure, Window
 from anomaly.monitor import Monitor
-from anomaly.production_roles import role_names
+from anomaly.regimes import NONE
 from anomaly.registry import Registry
 from streams import fast_rows, pace
 from streams import settings as settings_module
@@ -267,14 +267,35 @@ def _only_rises(low: Float64, high: Float64) -> bool:
 
 
 def products_in_words(monitor: Monitor) -> list[str]:
-    """That a tag tells what is made, where each product could have a reference of its own."""
-    if monitor.config.regimes.sensor or not monitor.config.regimes.limit:
+    """Which tags were taken for what is made by their names, which were not, and what to do."""
+    settings, registry = monitor.config.regimes, monitor.registry
+    modes, known = (monitor.arrays()[name] for name in ("regimes", "reference"))
+    if settings.sensor or not settings.limit:
         return []
-    told = {name for sensors in monitor.registry.sensors
-            if (name := role_names(monitor.shop.config, sensors).get("product"))}
-    return [f"{listed([f'`{printable(short(name))}`' for name in sorted(told)], 3)} tells what is "
-            "made: named as [regimes] sensor, each product is judged by what is usual for it."
-            ] if told else []
+    found: dict[str, dict[str, None]] = {"taken": {}, "muted": {}, "left": {}}
+    for a, sensors in enumerate(registry.sensors):
+        own = modes["asset"][a]
+        for name in monitor.config.mode_sensors(sensors) if known["asset"]["ready"][a] else ():
+            column = sensors.index(name)
+            taken = own["modes"] > 0 and own["ripe"] > 0 and (
+                modes["tag"]["setting"][registry.table[a, column]] == 1)
+            fate = "taken" if taken else "muted" if own["mute"] == column + 1 else "left"
+            found[fate][name] = None
+    told = {fate: listed([f"`{printable(short(name))}`" for name in names], 3)
+            for fate, names in found.items()}
+    forbid = f'taken by name, [regimes] sensor = "{NONE}" forbids it'
+    words = []
+    if told["taken"]:
+        words.append(f"{told['taken']} tells what is made: each product is judged by what is usual "
+                     f"for it, the tag itself is not judged ({forbid}).")
+    if told["muted"]:
+        words.append(f"{told['muted']} names what is made, but more than {settings.limit} products "
+                     "or none that stands or comes back: all are judged as one, the tag itself is "
+                     f"not judged ({forbid}).")
+    if told["left"]:
+        words.append(f"{told['left']} has a name of what is made, too, but was judged as any other "
+                     "sensor: named as [regimes] sensor, it tells the product.")
+    return words
 
 
 def modes_in_words(monitor: Monitor) -> list[str]:

@@ -432,7 +432,7 @@ def test_a_time_that_cannot_be_read_costs_only_its_row(tmp_path: Path) -> None:
 
 def test_text_boolean_index_and_empty_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv",
-                 "Unnamed: 0,ts,state,on,a,empty,b,b\n"
+                 "Unnamed: 0,ts,note,on,a,empty,b,b\n"
                  "0,2024-01-01,run,true,1,,5,6\n1,2024-01-02,stop,false,n/a,,x,7\n")
     got = read(path)
     names = [got.layout.names[c] for c in got.layout.sensors]
@@ -441,7 +441,7 @@ def test_text_boolean_index_and_empty_columns(tmp_path: Path) -> None:
         got.matrix(), [[1, 1, np.nan, 5, 6], [0, np.nan, np.nan, np.nan, 7]]
     )
     notes = " ".join(got.layout.notes)
-    assert "'state'" in notes
+    assert "'note'" in notes
     assert "row number" in notes
     assert "b_2" in notes
     assert got.rejections.counts == {"not_a_number": 1}

@@ -18,6 +18,7 @@ from anomaly.registry import Registry
 from streams.instants import UnreadableTime, to_nanoseconds
 from streams.kafka_codec import Decoded, Decoder, Limits
 from streams.message_fields import Fields
+from streams.product_words import word_number
 from streams.refusals import REASONS
 
 SECOND = 10**9
@@ -56,13 +57,25 @@ LONG = pa.table({"asset": pa.array(["a", "b"]).dictionary_encode(), "sensor": ["
     ({"sensor": "s", "ts": T, "value": None}, b"k", [("k", "s", T, math.nan)], [False]),
     ({"asset": "a", "ts": T, "values": {"s": 1, "t": None}}, None,
      [("a", "s", T, 1.0), ("a", "t", T, math.nan)], [False, True]),
+    ({"asset": "a", "sensor": "Rezept", "ts": T, "value": "B 2"}, None,
+     [("a", "Rezept", T, word_number("B 2"))], [False]),
+    ({"asset": "a", "ts": T, "values": {"s": 1, "product_id": "B 2"}}, None,
+     [("a", "s", T, 1.0), ("a", "product_id", T, word_number("B 2"))], [False, True]),
+    ({"asset": "a", "ts": T, "s": 1, "recipe": "17", "note": "x"}, None,
+     [("a", "s", T, 1.0), ("a", "recipe", T, 17.0)], [False, True]),
+    ({"asset": "a", "sensor": "state", "ts": T, "value": "Execute"}, b"k",
+     [("a", "state", T, 6.0)], [False]),
+    ({"asset": "a", "ts": T, "s": 1, "machine_state": "Held", "state": "fine"}, None,
+     [("a", "s", T, 1.0), ("a", "machine_state", T, 11.0)], [False, True]),
+    ({"asset": "a", "ts": T, "values": {"s": 1, "state": "Idle"}}, None,
+     [("a", "s", T, 1.0), ("a", "state", T, 4.0)], [False, True]),
     ({"asset": "a", "ts": T, "values": {"s": "hot", "t": 2}}, None,
      [("a", "s", T, math.nan), ("a", "t", T, 2.0)], [False, True]),
     ({"asset": "a", "ts": [T, T + 1], "values": {"s": [1, 2]}}, None,
      [("a", "s", T, 1.0), ("a", "s", T + 1, 2.0)], [True, True]),
     ({"asset": ["a", "b"], "sensor": "s", "ts": [T, T + 1], "value": [1, 2]}, None,
      [("a", "s", T, 1.0), ("b", "s", T + 1, 2.0)], [False, False]),
-    ({"asset": "a", "ts": T, "x": 1, "state": "run", "y": 2.5, "on": True, "z": None}, None,
+    ({"asset": "a", "ts": T, "x": 1, "note": "run", "y": 2.5, "on": True, "z": None}, None,
      [("a", "x", T, 1.0), ("a", "y", T, 2.5)], [False, True]),
     ({"ts": T, "x": 1}, b"a", [("a", "x", T, 1.0)], [True]),
     ({"timestamp_ms": T * 1000, "value": 7}, b"umh.v1.ent.site.press._raw.oil.temp",

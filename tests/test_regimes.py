@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from anomaly import regime_search, regimes, snapshot
+from anomaly import regime_fit, regime_search, regimes, snapshot
 from anomaly.batches import Outcome, ReadingBatch, reading_batch
 from anomaly.config import MonitorConfig
 from anomaly.errors import ConfigError
@@ -147,8 +147,8 @@ def frozen(
     config = regimes.Config(sensor, limit)
     d = x.shape[1]
     state = regimes.allocate(config, 1, d)
-    names = ["setting", *(f"s{c}" for c in range(1, d))]
-    assert regimes.fit(config, state, names, np.arange(d), 0, x) is not None
+    told = regime_fit.Told((0,), True) if sensor else regime_fit.Told()
+    assert regime_fit.fit(config, state, np.arange(d), 0, x, told) is not None
     asset = state["asset"][0]
     modes = []
     for k in range(int(asset["modes"])):
@@ -183,13 +183,15 @@ def test_the_stage_says_what_its_twin_says(seed: int, limit: int, by_tag: bool) 
     assert mapped.gain is not None
     assert mapped.offset is not None
     for r in range(400):
+        before = {id(mode): mode.rows for mode in twin.modes}
         said = twin.row(rest[r])
         if said is None:
             assert mapped.left[r:].all()
             return
         assert not mapped.left[r]
         mode = twin.modes[said[1]]
-        assert mapped.young[r] == (twin.learn < mode.rows <= mode.ripe), r
+        young = twin.learn <= before.get(id(mode), 0) < mode.ripe
+        assert mapped.young[r] == young, r
         np.testing.assert_allclose(mapped.x[r], said[0], rtol=1e-9, atol=1e-9)
         known = ~np.isnan(said[0])
         known[twin.settings] = False
@@ -235,10 +237,12 @@ def test_impossible_settings_are_refused() -> None:
 
 # -- in the whole monitor --------------------------------------------------------------------------
 
+SETTING = "setting"  #: The first column's name.
+
 
 def readings(registry: Registry, xs: list[np.ndarray]) -> ReadingBatch:
     """Wide rows of several machines, one after the other at every minute."""
-    names = ("setting", "current", "temperature", "vibration")
+    names = (SETTING, "current", "temperature", "vibration")
     parts = []
     for number, x in enumerate(xs):
         a = registry.asset(f"m{number}")
@@ -426,3 +430,119 @@ def test_a_recipe_that_nobody_told_is_found_and_a_new_one_is_no_alarm() -> None:
     ignored = dataclasses.replace(monitor, regimes=regimes.Config(limit=0))
     assert any(row < fault for seed in range(4) for row in alerts_of(
         recipe_machine(seed)[0], ignored))
+
+
+# -- a tag that is taken by its name ---------------------------------------------------------------
+
+
+def product_column(kind: str, rows: int = 2400) -> np.ndarray:
+    """What a tag named ``product`` may say; all but ``measured`` and ``mixed`` are names."""
+    at, rng = np.arange(rows), np.random.default_rng(11)
+    return {
+        "one, then another": np.where((at >= 600) & (at < 1400) | (at >= 1800), 2.0, 1.0),
+        "two in turn": 7.0 + 2.0 * (at // 70 % 2),
+        "means across a change": np.where(at % 70 == 0, 7.3 + at / 1e4, 7.0 + 2.0 * (at // 70 % 2)),
+        "seldom sent": np.where(at % 9 == 0, 7.0 + 2.0 * (at // 90 % 2), np.nan),
+        "many": 1000.0 + rng.permutation(400)[at // 6],
+        "a count": 5.0 + at // 40,
+        "measured": 5.0 + 0.1 * rng.normal(size=rows),
+        "mixed": 1.0 + rng.integers(0, 3, rows),
+    }[kind]
+
+
+def named(names: tuple[str, ...], x: np.ndarray, sensor: str = "") -> tuple[Monitor, Outcome]:
+    config = dataclasses.replace(CONFIG, warm_up_rows=300, regimes=regimes.Config(sensor))
+    registry = Registry()
+    monitor = Monitor(config, registry)
+    columns = registry.columns(registry.asset("press"), names)
+    rows, width = x.shape
+    time_ns = START + np.repeat(np.arange(rows), width) * MINUTE
+    return monitor, monitor.process(reading_batch(
+        np.zeros(x.size), np.tile(columns, rows), time_ns, x.ravel(),
+        np.tile(np.arange(width) == width - 1, rows)))
+
+
+NAMES = ("product", "pressure", "temperature", "vibration")
+BY_NAME = 'not judged itself; taken by its name, [regimes] sensor = "none" forbids it'
+TELLS, IS_MUTE = f"tells the operating mode; {BY_NAME}", f"names what is made; {BY_NAME}"
+
+
+@pytest.mark.parametrize("kind, said", [
+    ("one, then another", TELLS), ("two in turn", TELLS), ("means across a change", TELLS),
+    ("seldom sent", TELLS), ("many", IS_MUTE), ("a count", IS_MUTE), ("measured", ""),
+    ("mixed", ""),
+])  # fmt: skip
+def test_a_product_tag_is_taken_by_its_name_if_it_behaves_so(kind: str, said: str) -> None:
+    x = np.array([0.0, 10.0, 60.0, 3.0]) + np.random.default_rng(5).normal(size=(2400, 4))
+    x[:, 0] = product_column(kind)
+    monitor, outcome = named(NAMES, x)
+    assert monitor.conditions()[1].detail == said
+    blamed = {c.sensor for a in outcome.alerts for c in a.contributions}
+    assert "product" not in blamed
+    if not said:  # it is judged
+        x[2000:, 0] += 40.0
+        assert any(a.contributions[0].sensor == "product" for a in named(NAMES, x)[1].alerts)
+
+
+def test_a_product_taken_by_its_name_is_judged_as_one_that_is_named() -> None:
+    x = products(1)
+    monitor, taken = named(NAMES, x)
+    told_by_setting = named(NAMES, x, "product")[1]
+    assert told([taken]) == told([told_by_setting])
+    assert monitor.conditions()[0].detail == "judged per operating mode: 2 found"
+    forbidden, ignored = named(NAMES, x, "none")
+    assert forbidden.conditions()[1].detail == "never changed during warm-up"
+    changed = START + 600 * MINUTE
+    assert any(a.time_ns < changed + 100 * MINUTE for a in ignored.alerts)
+
+
+def test_until_a_second_product_comes_a_product_tag_changes_nothing() -> None:
+    x = np.random.default_rng(8).normal(size=(900, 4))
+    x[:, 0] = 4.0
+    x[700:, 3] += 8.0
+    monitor, taken = named(NAMES, x)
+    assert monitor.conditions()[0].detail == ""
+    assert told([taken]) == told([named(NAMES, x, "none")[1]])
+    assert taken.alerts
+
+
+def test_of_several_names_the_usual_order_decides_in_any_language() -> None:
+    config = MonitorConfig()
+    assert config.mode_sensors(("Rezept-Nr.", "heat")) == ["Rezept-Nr."]
+    assert config.mode_sensors(("programa", "heat", "Product ID")) == ["Product ID", "programa"]
+    assert config.mode_sensors(("heat", "产品", "artikel")) == ["artikel", "产品"]
+    assert config.mode_sensors(("heat", "productivity")) == []
+    off = dataclasses.replace(config, regimes=regimes.Config("none"))
+    assert off.mode_sensors(("product",)) == []
+
+
+def test_the_first_that_behaves_so_is_taken() -> None:
+    x = products(1)[:, [1, 0, 2, 3]]
+    monitor, _ = named(("product", "programa", "temperature", "vibration"), x)
+    assert monitor.conditions()[1].detail == ""
+    assert monitor.conditions()[2].detail == TELLS
+
+
+def test_a_tag_of_too_many_products_stays_unjudged_after_conditioning_is_given_up() -> None:
+    x = np.array([0.0, 10.0, 60.0, 3.0]) + np.random.default_rng(5).normal(size=(3000, 4))
+    x[:, 0] = np.repeat(np.random.default_rng(6).permutation(75), 40) + 3.0
+    x[:400, 0] = 1.0 + np.arange(400) // 100 % 2
+    monitor, outcome = named(NAMES, x)
+    assert monitor.conditions()[0].detail == "more operating modes than the limit: judged as one"
+    assert monitor.conditions()[1].detail.startswith("names what is made; not judged itself")
+    assert "product" not in {c.sensor for a in outcome.alerts for c in a.contributions}
+
+
+@pytest.mark.parametrize("law", ["split", "interleaving", "transparency"])
+def test_laws_of_tags_taken_by_name(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As :func:`test_laws`, of machines whose first column has a usual name."""
+    monkeypatch.setitem(globals(), "SETTING", "product")
+    kinds = ("one, then another", "means across a change", "many", "one, then another")
+    xs = [products(seed) for seed in range(4)]
+    for x, kind in zip(xs, kinds, strict=True):
+        x[:, 0] = product_column(kind)
+    config = dataclasses.replace(CONFIG, warm_up_rows=300)
+    monitor, whole = run(config, xs)
+    assert sum("names what is made" in c.detail for c in monitor.conditions()) == 1
+    assert sum("tells the operating mode" in c.detail for c in monitor.conditions()) == 3
+    LAWS[law](config, xs, whole)
