@@ -6,20 +6,24 @@ One stage between the windows and what judges a machine. Eight minutes of rows o
 first opinion, but do not know a machine: on healthy simulated lines it raised fifty times the
 promised alarms, ever after. So beside the rows that are judged, means over ``later_row_seconds``
 are kept from the first row on, as many as a warm-up has. When the last of them closes, the machine
-is learned anew from them alone, and from then on they are judged instead. What looks at sensors
-and losses goes on with every row. A machine whose rows are not too fast keeps them for good.
+is learned anew from them alone, and from then on they are judged instead. A shift does not know a
+machine either: when :data:`FURTHER` times as many have followed, it is learned anew from all of
+them when its turn comes, unless a case is open then. What looks at sensors and losses goes on with
+every row. A machine whose rows are not too fast keeps them for good.
 
 State
 -----
-``asset``            the open window, and how far the asset has come.
-``tag``              sums of the open window.
-``asset_later_time`` int64[A, W] times of the means kept so far.
-``tag_later_rows``   float64[T, W] the means, missing where no value came: there NaN may stand.
+``asset``             the open window, and how far the asset has come.
+``tag``               sums of the open window.
+``asset_later_step``  int32[A, (1 + FURTHER) W] the means' windows, counted from the first one kept.
+``tag_later_rows``    float64[T, W] the means, missing where no value came: there NaN may stand.
+``tag_further_rows``  float32[T, FURTHER W] those that follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,28 +33,35 @@ from anomaly.batches import Bool, Float64, Int8, Int64, RowBatch
 from anomaly.kernel import kernel
 from anomaly.observations import RESTS
 
-VERSION = 1
+VERSION = 2
 
 #: Rows closer together than this, and a false alarm rarer than one in so many of them: about one
 #: healthy row in 10,000 is a true novelty on real machines, which no threshold removes.
 FAST_ROW_SECONDS, FAR_ROWS = 31.0, 20_000
-WEEK_SECONDS = 604_800.0
 #: After so many windows it is known whether the rows are fast.
 TRIAL_WINDOWS = 8
 
-COLLECTS, GROWN, SLOW = 0, 1, 2
+#: Means that follow those of the first learning until the second, in warm-ups: two days and two
+#: hours of rows of a minute in all, three days of two shifts.
+FURTHER = 5
+#: Learning from so many takes a tenth of a second: machines that have them at the same time wait
+#: for their turns, within so many windows: a day of rows of a minute.
+TURNS = 1440
+
+COLLECTS, GROWN, SLOW, KNOWN = 0, 1, 2, 3
 
 _ROOM = 1024  # means of one kernel call; more take another
 
 ASSET = np.dtype([
     ("start_ns", np.int64),
     ("open", np.int8),       # 1 while a window is open
-    ("stage", np.int8),      # COLLECTS, GROWN or SLOW
+    ("stage", np.int8),      # COLLECTS, GROWN, SLOW or KNOWN
     ("serial", np.int32),    # number of the open window
     ("rows", np.int32),      # in it so far
     ("windows", np.int32),   # closed while it collects,
     ("seen", np.int64),      # and the rows in them
     ("kept", np.int32),
+    ("first", np.int64),     # number of the first window that was kept
 ])
 TAG = np.dtype([
     ("serial", np.int32),
@@ -66,9 +77,10 @@ def allocate(assets: int, tags: int, reference_rows: int) -> dict[str, np.ndarra
     """Fresh state; ``reference_rows`` = W, the means that a warm-up takes."""
     return {
         "asset": np.zeros(assets, ASSET),
-        "asset_later_time": np.zeros((assets, reference_rows), np.int64),
+        "asset_later_step": np.zeros((assets, (1 + FURTHER) * reference_rows), np.int32),
         "tag": np.zeros(tags, TAG),
         "tag_later_rows": np.zeros((tags, reference_rows)),
+        "tag_further_rows": np.zeros((tags, FURTHER * reference_rows), np.float32),
     }
 
 
@@ -78,25 +90,36 @@ def restart(state: State, asset: int, tags: Int64) -> None:
     state["tag"][tags] = np.zeros(tags.size, TAG)
 
 
+def turns(names: Sequence[str]) -> Int64:
+    """How many windows each asset of these names waits for its turn, int64[A]."""
+    return np.array([zlib.crc32(name.encode()) % TURNS for name in names], np.int64)
+
+
 def said(state: State, asset: int, row_seconds: float) -> str:
     """What the asset is judged by, in words; nothing where its rows are slow enough."""
-    own, most = state["asset"][asset], state["asset_later_time"].shape[1]
+    own, most = state["asset"][asset], state["tag_later_rows"].shape[1]
     if own["stage"] == SLOW:
         return ""
     means = f"means of {row_seconds:g} s"
-    if own["stage"] == GROWN:
+    if own["stage"] == KNOWN:
         return f"judged by {means}"
+    if own["stage"] == GROWN:
+        return (f"judged by {means}, learned anew once {(1 + FURTHER) * most} are known "
+                f"({int(own['kept'])} so far)")
     return f"sudden changes only, until {most} {means} are known ({int(own['kept'])} so far)"
 
 
-def fast_step_seconds(seconds: float | None, budget_per_week: float) -> float:
-    """Rows closer together than this are too fast for the budget; 0 = none are, as it is set.
+def too_fast_seconds(threshold_seconds: float) -> float:
+    """Rows closer together than this are too fast for false alarms as rare as the threshold."""
+    return min(FAST_ROW_SECONDS, threshold_seconds / FAR_ROWS)
+
+
+def fast_step_seconds(seconds: float | None, threshold_seconds: float) -> float:
+    """Rows closer together than this become later rows; 0 = none do, as it is set.
 
     Two of them at least are in a window of ``seconds``, the length of later rows.
     """
-    if not seconds:
-        return 0.0
-    return min(FAST_ROW_SECONDS, WEEK_SECONDS / budget_per_week / FAR_ROWS, seconds / 2.0)
+    return min(too_fast_seconds(threshold_seconds), seconds / 2.0) if seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,8 +150,9 @@ class Chosen:
     works : int8[m] or None
         What the machine did (``production.works``).
     origin : int64[m]
-    ends : tuple of (int, int, int)
-        After so many of these rows this asset has grown, at this place of the batch as it came.
+    ends : tuple of (int, int, int, int)
+        After so many of these rows this asset is learned anew, from so many means, at this place
+        of the batch as it came.
     slow : tuple of int
         Assets that were found to be slow enough.
     """
@@ -136,7 +160,7 @@ class Chosen:
     rows: RowBatch
     works: Int8 | None
     origin: Int64
-    ends: tuple[tuple[int, int, int], ...] = ()
+    ends: tuple[tuple[int, int, int, int], ...] = ()
     slow: tuple[int, ...] = ()
 
 
@@ -170,36 +194,42 @@ def merge(state: State, table: Int64, row_seconds: float, rows: RowBatch) -> Mer
 
 
 def choose(
-    state: State, table: Int64, least_rows: float, merged: Merged, works: Int8 | None
+    state: State, table: Int64, turn: Int64, row_seconds: float, least_rows: float,
+    merged: Merged, works: Int8 | None,
 ) -> Chosen:
     """Keep the means of who still collects, and judge of each asset what it has come to.
 
-    ``least_rows``: with fewer rows a window the asset's rows are not too fast. ``works int8[m]``
-    as ``production.works`` says of the merged rows: what a machine is at rest is not kept.
+    ``turn int64[A]``: see :func:`turns`. ``least_rows``: with fewer rows a window the asset's rows
+    are not too fast. ``works int8[m]`` as ``production.works`` says of the merged rows: what a
+    machine is at rest is not kept.
     """
     rows = merged.rows
     rests = np.zeros(len(rows), np.bool_) if works is None else works == RESTS
-    judged, turn = np.empty(len(rows), np.bool_), np.zeros(len(rows), np.int8)
+    judged, came_to = np.empty(len(rows), np.bool_), np.zeros(len(rows), np.int8)
     turned = admit(
-        state["asset"], state["asset_later_time"], state["tag_later_rows"], table, least_rows,
-        rows.asset, rows.time_ns, rows.x, merged.later, rests, judged, turn)
+        state["asset"], state["asset_later_step"], state["tag_later_rows"],
+        state["tag_further_rows"], table, turn, round(row_seconds * 1e9), least_rows,
+        rows.asset, rows.time_ns, rows.x, merged.later, rests, judged, came_to)
     if turned == 0 and judged.all():
         return Chosen(rows, works, merged.origin)
     here = np.flatnonzero(judged)
     before = np.cumsum(judged)
+    learned = {GROWN: state["tag_later_rows"].shape[1], KNOWN: state["asset_later_step"].shape[1]}
     return Chosen(
         RowBatch(rows.asset[here], rows.time_ns[here], rows.x[here], rows.closed_at[here]),
         None if works is None else works[here], merged.origin[here],
-        tuple((int(before[r]), int(rows.asset[r]), int(merged.origin[r]))
-              for r in np.flatnonzero(turn == GROWN)),
-        tuple(rows.asset[np.flatnonzero(turn == SLOW)].tolist()))
+        tuple((int(before[r]), int(rows.asset[r]), learned[int(came_to[r])],
+               int(merged.origin[r]))
+              for r in np.flatnonzero((came_to == GROWN) | (came_to == KNOWN))),
+        tuple(rows.asset[np.flatnonzero(came_to == SLOW)].tolist()))
 
 
-def kept(state: State, asset: int, tags: Int64) -> RowBatch:
-    """The means that an asset was found to have when it had grown, as rows in order."""
-    x = np.ascontiguousarray(state["tag_later_rows"][tags].T)
-    times = state["asset_later_time"][asset].copy()
-    return RowBatch(np.full(times.size, asset), times, x, np.zeros(times.size, np.int64))
+def kept(state: State, asset: int, tags: Int64, row_seconds: float, count: int) -> RowBatch:
+    """The first ``count`` means that were kept of an asset, as rows in order."""
+    x = np.concatenate([state["tag_later_rows"][tags], state["tag_further_rows"][tags]], axis=1)
+    number = state["asset"]["first"][asset] + state["asset_later_step"][asset, :count]
+    return RowBatch(np.full(count, asset), number * round(row_seconds * 1e9),
+                    np.ascontiguousarray(x[:, :count].T), np.zeros(count, np.int64))
 
 
 def opinion(
@@ -211,8 +241,8 @@ def opinion(
     of the rows that were judged.
     """
     out = np.empty(asset.size, np.bool_)
-    ends = np.array(chosen.ends, np.int64).reshape(-1, 3)
-    spread(told, asset, chosen.origin, may_fire, ends[:, 2], out)
+    ends = np.array(chosen.ends, np.int64).reshape(-1, 4)
+    spread(told, asset, chosen.origin, may_fire, ends[:, 3], out)
     return out
 
 
@@ -267,40 +297,54 @@ def gather(
 
 @kernel
 def admit(
-    asset_state: Any, later_time: Int64, later_rows: Float64, table: Int64, least_rows: float,
-    asset: Int64, time_ns: Int64, x: Float64, later: Int64, rests: Bool, judged: Bool, turn: Int8,
+    asset_state: Any, later_step: Any, later_rows: Float64, further_rows: Any, table: Int64,
+    turn: Int64, span_ns: int, least_rows: float, asset: Int64, time_ns: Int64,
+    x: Float64, later: Int64, rests: Bool, judged: Bool, came_to: Int8,
 ) -> int:
     """Which rows are judged; returns how many assets came to another stage.
 
-    ``judged bool[m]`` and ``turn int8[m]``, the stage that the asset came to at this row, are
-    written; ``turn`` comes as zeros.
+    ``judged bool[m]`` and ``came_to int8[m]``, the stage that the asset came to at this row, are
+    written; ``came_to`` comes as zeros.
     """
     turned = 0
+    first, most = later_rows.shape[1], later_step.shape[1]
     for r in range(asset.size):
         a = asset[r]
         own = asset_state[a]
-        if later[r] == 0:
-            judged[r] = own["stage"] != GROWN
+        by_means = own["stage"] == GROWN or own["stage"] == KNOWN
+        judged[r] = by_means == (later[r] > 0)
+        if later[r] == 0 or own["stage"] == SLOW or own["stage"] == KNOWN:
             continue
-        judged[r] = own["stage"] == GROWN
-        if own["stage"] != COLLECTS:
-            continue
-        own["windows"] += 1
-        own["seen"] += later[r]
-        if not rests[r]:
+        if own["stage"] == COLLECTS:
+            own["windows"] += 1
+            own["seen"] += later[r]
+        number = time_ns[r] // span_ns
+        if not rests[r] and own["kept"] < most:
             k = own["kept"]
-            later_time[a, k] = time_ns[r]
+            if k == 0:
+                own["first"] = number
+            later_step[a, k] = number - own["first"]
             for c in range(table.shape[1]):
                 tag = table[a, c]
                 if tag >= 0:
-                    later_rows[tag, k] = x[r, c] if c < x.shape[1] else np.nan
+                    value = x[r, c] if c < x.shape[1] else np.nan
+                    if k < first:
+                        later_rows[tag, k] = value
+                    else:
+                        further_rows[tag, k - first] = value
             own["kept"] += 1
-        if own["windows"] == TRIAL_WINDOWS and own["seen"] < least_rows * TRIAL_WINDOWS:
-            own["stage"] = SLOW
-        elif own["kept"] == later_time.shape[1]:
-            own["stage"] = GROWN
-        if own["stage"] != COLLECTS:
-            turn[r] = own["stage"]
+        stage = own["stage"]
+        if stage == COLLECTS and own["windows"] == TRIAL_WINDOWS and (
+            own["seen"] < least_rows * TRIAL_WINDOWS
+        ):
+            stage = SLOW
+        elif stage == COLLECTS and own["kept"] == first:
+            stage = GROWN
+        elif own["kept"] == most and number - own["first"] >= later_step[a, most - 1] + turn[a]:
+            stage = KNOWN
+        if stage != own["stage"]:
+            own["stage"] = stage
+            came_to[r] = stage
             turned += 1
     return turned
 

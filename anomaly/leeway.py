@@ -41,9 +41,14 @@ PACE_SECONDS = 2400.0
 #: while the machine starts up and nothing is told.
 FASTEST, SETTLING = 3.0, 6.0
 #: While too few means are known (``later_rows``) a machine has been watched for minutes: every
-#: sensor is followed wherever it goes, at this pace, and what is faster is judged. Ten minutes: 17
-#: alerts for 9 on three healthy lines in a day; twenty: 84.
-YOUNG_PACE_SECONDS, YOUNG_FASTEST, UNBOUNDED = 300.0, 6.0, 1e9
+#: sensor is followed wherever it goes, at this pace, and what is faster is judged. At five minutes
+#: three healthy lines raised 9 alerts in a day, at ten 17, at twenty 84 (ablations.md, 28).
+YOUNG_PACE_SECONDS, YOUNG_FASTEST = 300.0, 6.0
+#: Wherever it goes: so many spreads are no bound, and their product with one is a number.
+UNBOUNDED = 1e9
+#: And what is told of it must be five times as rare as the budget asks, for it remembers more than
+#: minutes show (benchmarks/results/ablations.md, 31).
+YOUNG_SHARE = 0.2
 #: Part of what is given in the warm-up that is taken off its rows before the references are fitted.
 #: All of it: twice the alerts on a healthy line; nothing: jumps within the bound are not told.
 TAKEN_OFF = 0.5
@@ -98,6 +103,14 @@ def fit(
     nothing = np.zeros(len(rows), np.bool_)
     _, off = run(state, reference, table, np.full(len(rows), a), rows, nothing, nothing)
     return rows - TAKEN_OFF * off
+
+
+def is_young(state: dict[str, np.ndarray[Any, Any]], asset: Int64) -> Bool:
+    """Whether little is known of each asset: only what is sudden is judged; bool[m]."""
+    if not state["asset"].size:
+        return np.zeros(asset.size, np.bool_)
+    young: Bool = state["asset"]["free"][asset] == 1
+    return young
 
 
 def given(state: dict[str, np.ndarray[Any, Any]], tags: Int64) -> Float64:

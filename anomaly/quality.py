@@ -165,14 +165,6 @@ def allocate(config: Config, assets: int, tags: int) -> State:
     }
 
 
-def grow(config: Config, state: State, assets: int, tags: int) -> State:
-    """State with room for more assets or tags; what is there keeps its bits."""
-    fresh = allocate(config, assets, tags)
-    for name, array in state.items():
-        fresh[name][: len(array)] = array
-    return fresh
-
-
 def run_screen(
     config: Config, state: State, table: Int64, low: Float64, high: Float64,
     readings: ReadingBatch,

@@ -66,6 +66,32 @@ def allocate(
     }
 
 
+def restart(asset_state: Any, asset: int, warm_up_rows: int, reference_rows: int) -> None:
+    """Begin an asset's warm-up anew, of so many rows; the reference keeps ``reference_rows``."""
+    asset_state["rows"][asset] = 0
+    asset_state["ready"][asset] = 0
+    asset_state["warm_up"][asset] = min(warm_up_rows, reference_rows)
+    asset_state["muted"][asset] = warm_up_rows
+
+
+def end_warm_up(
+    asset_state: Any, known: int, least_rows: int, reference_rows: int
+) -> tuple[int, list[int]]:
+    """Let every asset with ``least_rows`` be judged from its next row on, later ones as usual.
+
+    ``known`` assets there are. Returns the rows that an asset warms up for from now on, the median
+    of what these had, and the assets whose reference is to be frozen now.
+    """
+    rows = asset_state["rows"][:known]
+    usual = max(least_rows, int(np.median(rows)) if known else least_rows)
+    asset_state["warm_up"][known:] = min(usual, reference_rows)
+    asset_state["muted"][known:] = usual
+    asset_state["muted"][:known] = np.maximum(rows, least_rows)
+    waiting = np.flatnonzero(asset_state["ready"][:known] == 0)
+    asset_state["warm_up"][waiting] = asset_state["muted"][waiting]
+    return usual, waiting[rows[waiting] >= least_rows].tolist()
+
+
 @kernel
 def number_rows(asset_state: Any, asset: Int64, number: Int64, phase: Int8) -> int:
     """Give each row its number within its asset since the baseline, and its phase.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -185,7 +186,7 @@ def test_a_machine_of_which_minutes_are_known_is_followed_wherever_it_goes() -> 
     away = (rest[:, 0] - known[0]["centre"]) / known[0]["spread"]
     expected = naive.followed(
         np.concatenate([rows, later])[:, 0].tolist(), [False] * (500 + n),
-        float(known[0]["centre"]), float(known[0]["spread"]), 1e12, 1.0, 300.0, 6.0)
+        float(known[0]["centre"]), float(known[0]["spread"]), math.inf, 1.0, *naive.YOUNG)
     assert off[:, 0] == pytest.approx(np.array(expected[500:]))
     assert np.abs(away[1000:6000]).max() < 6.0
     assert np.median(away[6000:6030]) > 6.0
@@ -217,4 +218,4 @@ def test_a_young_product_is_followed_and_what_was_given_for_it_is_taken_back() -
     assert not said[0][200:].any()
     assert said[0][100:200] == pytest.approx(naive.followed(
         later[100:200, 0].tolist(), [False] * 100, float(known[0]["centre"]),
-        float(known[0]["spread"]), 1e12, 60.0, 300.0, 6.0))
+        float(known[0]["spread"]), math.inf, 60.0, *naive.YOUNG))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly import quality
+from anomaly import quality, room
 from anomaly.batches import RowBatch, reading_batch
 from anomaly.errors import ConfigError
 from anomaly.registry import Registry
@@ -516,7 +516,8 @@ def test_grown_state_keeps_its_bits() -> None:
     ]
     stage.watch(rows)
     stage.screen(at(range(50)))
-    grown = quality.grow(SMALL[0], stage.state, 9, 40)
+    larger = quality.allocate(SMALL[0], 9, 40)
+    grown = room.grown({"quality": dict(stage.state)}, {"quality": larger})["quality"]
     for name, array in stage.state.items():
         assert grown[name][: len(array)].tobytes() == array.tobytes()
         assert not grown[name][len(array) :].view(np.uint8).any()

@@ -29,25 +29,36 @@ def means(rows: Sequence[Row], span_ns: int) -> list[tuple[int, int, Row]]:
 
 def judged(
     rows: Sequence[Row], span_ns: int, rests: Sequence[bool], warm_up: int, least_rows: float,
-    trial: int = 8,
-) -> tuple[list[int], list[Row], int]:
-    """Places of the rows that are judged as they came, the means that are, and where it grew.
+    further: int, turn: int, trial: int = 8,
+) -> tuple[list[int], list[Row], list[tuple[int, list[Row]]]]:
+    """Places of the rows that are judged as they came, the means that are, and what was learned.
 
-    ``rests``: at each mean, whether the machine is at rest. −1 = it has not grown.
+    ``rests``: at each mean, whether the machine is at rest. Learned: where, and from which means.
     """
     among = {place: (count, row) for place, count, row in means(rows, span_ns)}
-    came, later, kept, counts, slow, grown = [], [], 0, [], False, -1
+    came: list[int] = []
+    later: list[Row] = []
+    kept: list[Row] = []
+    counts: list[int] = []
+    learned: list[tuple[int, list[Row]]] = []
+    slow = False
     for place in range(len(rows)):
         if place in among:
             count, row = among[place]
             at_rest = rests[len(counts)]
             counts.append(count)
-            if grown >= 0:
+            if learned:
                 later.append(row)
-            elif not slow:
-                kept += not at_rest
-                slow = len(counts) == trial and sum(counts) < least_rows * trial
-                grown = place if kept == warm_up and not slow else -1
-        if grown < 0:
+            elif len(counts) == trial:
+                slow = sum(counts) < least_rows * trial
+            most = warm_up * (1 + further)
+            if not slow and not at_rest and len(kept) < most:
+                kept.append(row)
+            first = not learned and len(kept) == warm_up
+            again = len(learned) == 1 and len(kept) == most and (
+                row[0] >= kept[-1][0] + turn * span_ns)
+            if not slow and (first or again):
+                learned.append((place, list(kept)))
+        if not learned:
             came.append(place)
-    return came, later, grown
+    return came, later, learned

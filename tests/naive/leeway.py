@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 DAY, UNSEEN, BOUND, PARTS, PART_ROWS = 86_400.0, 4.0, 3.0, 16, 8
 SHARE, PACE, FASTEST, SETTLING = 0.5, 2400.0, 3.0, 6.0
+YOUNG = (300.0, 6.0)  # pace and fastest while little is known
 
 
 def bound(values: Sequence[float], seconds: float) -> float:
