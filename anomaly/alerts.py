@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.batches import Float64, Int8, Int64, RowBatch
+from anomaly.batches import Bool, Float64, Int8, Int64, RowBatch
 from anomaly.kernel import kernel
 
 VERSION = 4
@@ -129,13 +129,37 @@ def quieten(
     return before
 
 
-def claim_seconds(reference_asset: Any, asset: Int64, number: Int64) -> Float64:
+def is_quiet(state: dict[str, np.ndarray[Any, Any]], asset: int) -> bool:
+    """Whether the asset has no case, and what was told of the last one is over."""
+    own = state["asset"][asset]
+    return bool(own["state"] == INACTIVE and own["known"] == 0.0)
+
+
+def close(state: dict[str, np.ndarray[Any, Any]], asset: int) -> None:
+    """Let the asset's case, if one is open, end with the next row."""
+    own = state["asset"]
+    own["close"][asset] = own["state"][asset] != INACTIVE
+
+
+def restart(state: dict[str, np.ndarray[Any, Any]], asset: int, tags: Int64) -> None:
+    """Begin anew with an asset: its case ends, and what feedback made rarer is so no longer."""
+    close(state, asset)
+    state["tag"]["quiet"][tags] = 0.0
+    state["asset"]["quieted"][asset] = 0
+
+
+def claim_seconds(
+    reference_asset: Any, asset: Int64, number: Int64, young: Bool
+) -> Float64:
     """Rarest return period that the asset's history supports at each row; 0 = alerts muted.
 
-    ``reference_asset``: the assets' records of ``reference``; ``number int64[m]`` each row's own.
+    ``reference_asset``: the assets' records of ``reference``; ``number int64[m]`` each row's own;
+    ``young bool[m]``: the asset is soon learned anew from rows that can support the budget, so
+    nothing is claimed sooner for want of history.
     """
     supported = np.maximum(CLAIM_ROWS, CLAIM_PER_ROW * (number + 1.0))
     supported *= reference_asset["interval_s"][asset]
+    supported[young] = np.inf
     return np.where(number >= reference_asset["muted"][asset], supported, 0.0)
 
 

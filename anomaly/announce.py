@@ -169,14 +169,15 @@ def loss_alerts(
 
 def conditions(
     registry: Registry, reference: State, sensor_code: Int64, quiet: Float64, modes: State,
-    counts: Bool, sayings: Mapping[int, str], rows_said: Callable[[int], str],
+    counts: Bool, sayings: Mapping[int, str], rows_said: Callable[[int], str], named: bool,
 ) -> list[Condition]:
     """The stated condition of every asset and sensor; ``sensor_code`` indexes CONDITIONS.
 
     ``quiet float64[tags]``: by how many decades feedback made a sensor's alerts rarer. ``modes``:
     the state of ``regimes``. ``counts bool[tags]``: sensors that only count, ``sayings``: what is
     read from a sensor's signal, by tag; see ``production``. ``rows_said`` tells of an asset what
-    rows it is judged by, where there is something to tell.
+    rows it is judged by, where there is something to tell. ``named``: the settings name the sensor
+    that tells the operating mode.
     """
     found = []
     for a, name in enumerate(registry.assets):
@@ -190,10 +191,11 @@ def conditions(
             state = _sensor_condition(asset, reference["tag"][t], CONDITIONS[sensor_code[t]])
             if counts[t] and CONDITIONS[sensor_code[t]] not in ("never_seen", "stuck", "silent"):
                 state = condition[0], "booked, not judged"
-            if modes["tag"]["setting"][t] and modes["asset"]["modes"][a] > 0 and (
-                state[0] == "trusted"
+            unjudged = regimes.said_of_tag(modes, a, c, t, named)
+            if unjudged and condition[0] != "warming" and (
+                CONDITIONS[sensor_code[t]] not in ("never_seen", "stuck", "silent")
             ):
-                state = "trusted", "tells the operating mode; not judged itself"
+                state = condition[0], unjudged
             if quiet[t] > 0 and state[0] == "trusted":
                 state = "trusted", f"alerts that it leads must be {10 ** quiet[t]:g} times rarer"
             if t in sayings:
@@ -236,7 +238,7 @@ def _contributions(
     whole = float(weight.sum())
     if not whole > 0:
         return ()
-    tag = reference_tag[registry.table[a, : len(names)]]
+    tag = reference_tag[registry.tags(a)]
     centre = gain * np.where(tag["ready"] == 1, tag["centre"], math.nan) + offset
     actual = gain * actual[: len(names)] + offset
     share = np.floor(weight / whole * _SHARE_STEPS) / _SHARE_STEPS

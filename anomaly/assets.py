@@ -133,7 +133,7 @@ def restore(
     group: list[tuple[int, Int64, Words]] = []
     size = 0
     for a, texts in changes:
-        tags = registry.table[a, : len(registry.sensors[a])]
+        tags = registry.tags(a)
         image = _image(monitor, parts, a, tags, texts)
         group.append((a, tags, image))
         size += image.nbytes

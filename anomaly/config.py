@@ -12,7 +12,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,28 @@ class MonitorConfig:
     def detector_config(self, name: str) -> Any:
         """The detector's own ``Config``: the one given, else its default."""
         return self.detector.get(name) or DETECTORS[name].default
+
+    def mode_sensors(self, sensors: Sequence[str]) -> list[str]:
+        """Which of an asset's sensors may tell its operating mode, by setting or name.
+
+        The first of them that behaves so in the warm-up is taken.
+        """
+        named = self.regimes.sensor
+        if named == regimes.NONE or not self.regimes.limit:
+            return []
+        if named:
+            return [named] if named in sensors else []
+        return production.product_names(self.losses, sensors)
+
+    @property
+    def threshold_seconds(self) -> float:
+        """Return period that the budget asks of an alert; a week at one false alarm a week."""
+        return WEEK_SECONDS / self.budget_per_week
+
+    @property
+    def reference_rows(self) -> int:
+        """Warm-up rows that the frozen reference is made of, at most."""
+        return min(self.warm_up_rows, self.reference_rows_limit)
 
     @property
     def reorder(self) -> reorder.Config:

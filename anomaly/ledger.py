@@ -54,7 +54,7 @@ __all__ = [
     "AT_RATE", "BLOCKED", "CHANGEOVER", "DEFINITIONS", "HEADINGS", "LOSSES", "MICRO_STOP",
     "NO_DATA", "PLANNED", "SEGMENT", "SLOW", "STARVED", "STOP", "VERSION", "Account", "Booked",
     "Config", "Loss", "Observations", "Planned", "Prices", "account", "allocate", "cut", "flush",
-    "grow", "no_plan", "run", "set_nominal", "summed",
+    "no_plan", "run", "set_nominal", "summed",
 ]
 
 VERSION = 2
@@ -171,14 +171,6 @@ def allocate(config: Config, assets: int) -> State:
         "asset_samples": np.zeros((assets, config.products), np.int64),
         "asset_sample": np.zeros((assets, config.products, LEARN_CYCLES), np.int64),
     }
-
-
-def grow(config: Config, state: State, assets: int) -> State:
-    """State with room for more assets; what is there keeps its bits."""
-    fresh = allocate(config, assets)
-    for name, array in state.items():
-        fresh[name][: len(array)] = array
-    return fresh
 
 
 def set_nominal(state: State, asset: int, product: int, seconds: float) -> None:

@@ -69,9 +69,8 @@ class Plan:
 def plan(config: MonitorConfig) -> Plan:
     """Share out ``config.memory_limit_megabytes``."""
     bound = {DETECTORS[name]: config.detector_config(name) for name in config.detectors}
-    rows = min(config.warm_up_rows, config.reference_rows_limit)
     losses = production.informed(config.losses, config.windows.cycle)
-    sizes = room.allocate(config, losses, False, False, bound, 1, 1, config.warm_up_rows, rows, 1)
+    sizes = room.allocate(config, losses, False, False, bound, 1, 1, config.warm_up_rows, 1)
     partial = {"outlook", *(room.key(b) for b in bound if b.partial)}
     tag = asset = warm = part = modes = 0
     for component, arrays in sizes.items():

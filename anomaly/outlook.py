@@ -155,7 +155,7 @@ def _again(room: _Room, case: Any, a: int, now_ns: int) -> Alert | None:
     if case["ends_ns"] != 0 and before > 0.0 and 1.0 / _NEWS < found[1].p50 / before < _NEWS:
         return None
     tag = int(room.table[a, int(case["column"])])
-    moded = room.state["regimes"]["asset"]["modes"][a] > 0
+    moded = room.state["regimes"]["asset"]["modes"][a] > 1
     usual = math.nan if moded else float(room.state["reference"]["tag"]["centre"][tag])
     lead = Contribution(
         sensor, float(case["share"]), usual,
@@ -181,10 +181,10 @@ def _first_to_arrive(
 
 def _outside(room: _Room, a: int, lead: int) -> list[int]:
     """Other columns whose course is out of its expected band now, the farthest first."""
-    if room.state["regimes"]["asset"]["modes"][a] > 0:
+    if room.state["regimes"]["asset"]["modes"][a] > 1:
         return []  # several operating modes have no band in common
     history, points = room.state["outlook"]["tag_history"], room.state["outlook"]["tag_points"]
-    tags = room.table[a, : len(room.voice.registry.sensors[a])]
+    tags = room.voice.registry.tags(a)
     columns = np.flatnonzero(tags < len(history))
     columns = columns[columns != lead]
     columns = columns[history["blocks"][tags[columns]] >= timeleft.FEWEST_POINTS]
@@ -209,7 +209,7 @@ def _forecast(room: _Room, a: int, sensor: str) -> tuple[timeleft.TimeLeft, floa
     points, length = timeleft.history(room.state["outlook"], tag)
     if known["ready"] != 1 or points.size < timeleft.FEWEST_POINTS or not interval_s > 0.0:
         return None
-    moded = room.state["regimes"]["asset"]["modes"][a] > 0
+    moded = room.state["regimes"]["asset"]["modes"][a] > 1
     options = room.config.sensor_config(room.voice.registry.assets[a], sensor)
     found: tuple[timeleft.TimeLeft, float] | None = None
     for given, sign in ((options.limit_high, 1.0), (options.limit_low, -1.0)):

@@ -96,7 +96,7 @@ class Registry:
         The next new asset takes its index, new sensors take its tags; whoever keeps state by them
         must make it fresh.
         """
-        tags = self._table[asset, : len(self.sensors[asset])].copy()
+        tags = self.tags(asset).copy()
         self._free_tags.extend(tags[::-1].tolist())
         self._table[asset] = -1
         self.sensors[asset] = []
@@ -108,13 +108,17 @@ class Registry:
         self.version += 1
         return tags
 
+    def tags(self, asset: int) -> Int64:
+        """int64[d]: the tags of the asset's sensors, column by column; not to be written."""
+        return self._table[asset, : len(self.sensors[asset])]
+
     def columns(self, asset: int, names: Iterable[str]) -> Int64:
         """int64[d]: the columns of several sensors of one asset, registered where new."""
         return np.array([self.column(asset, name) for name in names], np.int64)
 
     def to_manifest(self) -> dict[str, object]:
         """Names in index order, and each asset's tags, for a snapshot's manifest (JSON-ready)."""
-        tags = [self._table[a, : len(s)].tolist() for a, s in enumerate(self.sensors)]
+        tags = [self.tags(a).tolist() for a in range(len(self.assets))]
         return {"assets": list(self.assets), "sensors": [list(s) for s in self.sensors],
                 "tags": tags}
 

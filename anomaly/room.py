@@ -38,12 +38,16 @@ from anomaly.errors import StateError
 
 #: What only the warm-up needs: zeros, and no memory, once an asset's reference stands.
 WARM_UP = (("reference", "asset_time"), ("reference", "tag_rows"), ("warm_up", "asset_score"))
-#: What is zeros, and no memory, from when an asset is judged by its later rows, or is slow.
-LATER = (("later", "asset_later_time"), ("later", "tag_later_rows"))
+#: What is zeros, and no memory, from when an asset is known by its later rows, or is slow.
+LATER = (("later", "asset_later_step"), ("later", "tag_later_rows"), ("later", "tag_further_rows"))
 #: What only assets of several operating modes need: zeros, and no memory, of all others.
 MODES = (("regimes", "asset_mode"), ("regimes", "tag_mode"))
+#: What an asset keeps when it is learned anew from its later rows: what looks at every row as it
+#: came, at sensors and at losses.
+LASTING = ("quality", "windows", "later", "alerts", "echo", "reorder", *production.VERSIONS)
 #: Growing looks at so many bytes at a time.
 CHUNK_BYTES = 1 << 16
+
 
 def key(bound: Any) -> str:
     """The component's name of a detector."""
@@ -60,28 +64,27 @@ def capacity(have: int, need: int) -> int:
 
 def allocate(
     config: MonitorConfig, losses: production.Config, told: bool, guessed: bool,
-    detectors: Mapping[Any, Any], assets: int, tags: int, warm_up_rows: int,
-    reference_rows: int, full_tags: int,
+    detectors: Mapping[Any, Any], assets: int, tags: int, warm_up_rows: int, full_tags: int,
 ) -> dict[str, State]:
     """Fresh state of every component.
 
     ``detectors`` maps each bound detector to its configuration; ``told``: some asset's production
     is told, else its components stay empty, ``guessed``: by a signal's shape or level;
-    ``full_tags``: tags below this number get every
+    ``warm_up_rows``: of an asset that begins now; ``full_tags``: tags below this number get every
     detector and an outlook, the others those detectors that are not ``partial``.
     """
-    roams = told or bool(config.windows.later_row_seconds) or bool(config.regimes.sensor)
+    rows = config.reference_rows
     fresh = {
         "quality": quality.allocate(config.quality, assets, tags),
         "windows": windows.allocate(config.windows, assets, tags),
-        "reference": reference.allocate(assets, tags, warm_up_rows, reference_rows),
-        "warm_up": {"asset_score": np.zeros((assets, reference_rows, len(detectors)))},
+        "reference": reference.allocate(assets, tags, warm_up_rows, rows),
+        "warm_up": {"asset_score": np.zeros((assets, rows, len(detectors)))},
         "calibration": calibration.allocate(assets, len(detectors)),
         "news": calibration.allocate_news(assets),
         **watchers.allocate(assets),
         "alerts": alerts.allocate(assets, tags),
         "regimes": regimes.allocate(config.regimes, assets, tags),
-        "leeway": leeway.allocate(assets if roams else 0, tags if roams else 0),
+        "leeway": leeway.allocate(assets, tags),
         "echo": echo.allocate(assets),
         "outlook": outlook.allocate(assets, min(tags, full_tags)),
         **production.allocate(losses, assets if told else 0, assets if guessed else 0),
@@ -92,7 +95,7 @@ def allocate(
         fresh[key(bound)] = bound.allocate(
             detector_config, assets, min(tags, full_tags) if bound.partial else tags)
     if config.windows.later_row_seconds:
-        fresh["later"] = later_rows.allocate(assets, tags, reference_rows)
+        fresh["later"] = later_rows.allocate(assets, tags, rows)
     for component, name in (*WARM_UP, *LATER):
         if component in fresh:
             fresh[component][name] = _pages(fresh[component][name])

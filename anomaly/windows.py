@@ -106,14 +106,6 @@ def allocate(config: Config, assets: int, tags: int) -> State:
     }
 
 
-def grow(config: Config, state: State, assets: int, tags: int) -> State:
-    """State with room for more assets or tags; what is there keeps its bits."""
-    fresh = allocate(config, assets, tags)
-    for name, array in state.items():
-        fresh[name][: len(array)] = array
-    return fresh
-
-
 def derived_names(config: Config, sensor_names: Sequence[str]) -> list[str]:
     """Names of the columns that closing adds to an asset with these sensors; register them."""
     if config.frame.sensors:

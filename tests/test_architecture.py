@@ -56,7 +56,7 @@ def foreign_imports(name: str, source: str) -> set[str]:
 
 
 def stage_imports(name: str, source: str) -> set[str]:
-    """Stages that a stage imports; ``monitor`` alone composes them."""
+    """Stages that a stage imports; ``monitor`` and its two halves alone compose them."""
     if name.removesuffix(".py") not in STAGES:
         return set()
     found = {m.split(".")[1] for m in imports(source) if m.startswith("anomaly.")}

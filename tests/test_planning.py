@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,10 @@ def test_the_feed_tells_what_was_lost_and_only_where_it_is_known() -> None:
     assert shifts["press"].start_ns < monitor.newest_ns(0) <= shifts["press"].end_ns
     assert 0 < shifts["press"].oee < 1
     assert shifts["press"].seconds["micro_stop"] <= told["press"]["micro_stop"]
+    assert np.prod(list(shifts["press"].factors.values())) == pytest.approx(shifts["press"].oee)
+    assert shifts["press"].parts_total["micro_stop"] > 1.0
+    assert shifts["press"].energy_total["slow"] >= 0.0
+    assert shifts["press"].booked_total.keys() > shifts["press"].seconds.keys()
 
 
 def test_the_report_shows_where_the_time_went() -> None:
@@ -126,6 +131,7 @@ def test_the_report_shows_where_the_time_went() -> None:
     assert "Where the time went" in text
     assert "micro-stops" in text
     assert "&lt;press&gt;" in text
+    assert re.search(r"\(\d+ parts\), [\d.]+ kWh", text)
     assert "<press>" not in text
 
 

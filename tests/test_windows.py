@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anomaly import cycles, quality, windows
+from anomaly import cycles, quality, room, windows
 from anomaly.batches import ReadingBatch, RowBatch, reading_batch
 from anomaly.errors import ConfigError
 from anomaly.registry import Registry
@@ -215,7 +215,8 @@ def test_state_saved_and_grown_goes_on_the_same(
     stage, other = Stage(config, SENSORS), Stage(config, SENSORS)
     stage.feed(first)
     other.feed(first)
-    other.state = windows.grow(config, other.state, 7, other.registry.tag_count + 9)
+    larger = windows.allocate(config, 7, other.registry.tag_count + 9)
+    other.state = room.grown({"windows": dict(other.state)}, {"windows": larger})["windows"]
     width = 30
     assert [bits(row, width) for row in stage.feed(second) + stage.flush()] == [
         bits(row, width) for row in other.feed(second) + other.flush()]
