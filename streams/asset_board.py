@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from anomaly import quality
+from anomaly import quality, regimes
 from anomaly.batches import Bool, Float64, Int8, Int64, Outcome
 from anomaly.monitor import Monitor
 from streams.exposition import Labels
@@ -187,8 +187,7 @@ class AssetBoard:
             known = self._close.get(slot)
             if known is None or known.lane is not lane or len(known.sensors) != len(sensors):
                 self._close[slot] = _Close(
-                    registry.assets[a], tuple(sensors), lane,
-                    registry.table[a, : len(sensors)].copy())
+                    registry.assets[a], tuple(sensors), lane, registry.tags(a).copy())
         table = registry.table[assets]
         valid = table >= 0
         tags, owner = table[valid], np.repeat(assets, valid.sum(axis=1))
@@ -266,7 +265,8 @@ class AssetBoard:
         code = np.where(valid, sensor_codes(
             asset, state["reference"]["tag"][tags],
             state["quality"]["tag_watch"]["condition"][tags],
-            monitor.shop.counts(monitor.registry.tag_count)[tags],
+            monitor.shop.counts(monitor.registry.tag_count)[tags] | regimes.unjudged(
+                state["regimes"], assets, tags),
         ), _UNKNOWN).astype(np.int8)
         lane.code[table[valid]] = code[valid]
         slot = lane.slot[assets]

@@ -84,11 +84,6 @@ class Committer:
             self._transactions.close()
         self._transactions = self.connect(name)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a transaction is under way."""
-        return self._under_way is not None and not self._under_way.ended.is_set()
-
     def wait(self, seconds: float) -> None:
         """Until the transaction under way has ended, but no longer than this."""
         if self._under_way is not None:

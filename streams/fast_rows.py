@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from anomaly.batches import Int64
-from anomaly.config import WEEK_SECONDS, MonitorConfig
-from anomaly.later_rows import FAR_ROWS, FAST_ROW_SECONDS
+from anomaly.config import MonitorConfig
+from anomaly.later_rows import too_fast_seconds
 from streams.settings import Settings
 
 #: What the live service judges once enough is known, where the settings say nothing: beyond a
@@ -28,8 +28,7 @@ def for_service(settings: Settings) -> Settings:
 
 def too_fast(step_seconds: float, monitor: MonitorConfig) -> bool:
     """Whether rows follow too closely for an alarm as rare as the budget allows."""
-    rows = WEEK_SECONDS / monitor.budget_per_week / max(step_seconds, 1e-9)
-    return 0.0 < step_seconds < FAST_ROW_SECONDS and rows >= FAR_ROWS  # False of NaN
+    return 0.0 < step_seconds < too_fast_seconds(monitor.threshold_seconds)  # False of NaN
 
 
 def advice(step_seconds: float, monitor: MonitorConfig) -> str | None:
@@ -37,11 +36,11 @@ def advice(step_seconds: float, monitor: MonitorConfig) -> str | None:
     windows = monitor.windows
     if not windows.closes_instants or not too_fast(step_seconds, monitor):
         return None
-    rows = WEEK_SECONDS / monitor.budget_per_week / step_seconds
+    rows = monitor.threshold_seconds / step_seconds
     fast = (f"A row every {step_seconds:.3g} s: an alarm as rare as the budget allows is one in "
             f"{rows:,.0f} rows, further than healthy rows so close together can vouch for. ")
     if windows.later_row_seconds:
-        means = min(monitor.warm_up_rows, monitor.reference_rows_limit)
+        means = monitor.reference_rows
         hours = means * windows.later_row_seconds / 3600.0
         return (f"{fast}Only sudden changes are judged until {means} means of "
                 f"{windows.later_row_seconds:g} s are known, in about {hours:.3g} h; from then on "

@@ -41,6 +41,11 @@ _SEVERITY = {"low": ("WARN", b"13"), "medium": ("ERROR", b"17"), "high": ("FATAL
 #: What a broker's refusal of our messages' times means.
 _CLOCK = ("the broker does not take our messages' times: this host's clock is wrong (it says {}Z), "
           "or the broker's is; nothing can be committed until it is right")
+#: A message that was not taken for so long is given up, and its transaction with it: a producer
+#: that lost its broker in mid-delivery may wait this out, and the next one is through at once.
+DELIVERY_SECONDS = 45
+#: Longer, so that the producer says itself what it has given up.
+FLUSH_SECONDS = DELIVERY_SECONDS + 5
 #: Errors that say: another producer has taken this one's name.
 _FENCED = (ProducerFencedError, InvalidProducerEpochError, InvalidProducerIdMappingError)
 
@@ -54,11 +59,6 @@ class Message:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
-
-
-#: A message that was not taken for so long is given up, and its transaction with it: a producer
-#: that lost its broker in mid-delivery may wait this out, and the next one is through at once.
-DELIVERY_SECONDS = 45
 
 
 class AbortedError(StreamsError):
@@ -137,7 +137,7 @@ class Transactions:
                               headers=list(m.headers))
                 for m in messages
             ]
-            producer.flush(timeout=DELIVERY_SECONDS + 5)
+            producer.flush(timeout=FLUSH_SECONDS)
             failed = [future.exception or KafkaError("a message was not acknowledged")
                       for future in sent if not future.is_done or future.failed()]
             if failed:  # one tells why; of the others it may only be known that they went with it

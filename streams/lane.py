@@ -51,10 +51,6 @@ _FEW = 1024
 #: One of so many assets is let go when there is room for no more.
 _EVICT_SHARE = 64
 
-#: Every message is counted once under ``in`` and once under one of the next three; ``duplicate``
-#: says how many of the accepted ones told nothing new.
-COUNTS = ("in", "accepted", "dead_lettered", "late", "duplicate")
-
 
 def schema_reader(settings: Settings) -> SchemaReader | None:
     """What reads the messages of the schema registry that is set, if one is."""
@@ -100,6 +96,8 @@ class Lane:
     committed: int
     checkpointed_at: float
     counts: Counter[str] = field(default_factory=Counter)
+    """Every message once under ``in`` and once under ``accepted``, ``dead_lettered`` or ``late``;
+    ``duplicate``: how many of the accepted ones told nothing new."""
     reasons: Counter[str] = field(default_factory=Counter)
     commands: dict[int, int] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)

@@ -63,6 +63,14 @@ class ShiftLosses:
         What is read from a signal's shape or level, as sentences.
     orders : tuple of OrderLosses
         The latest orders, the present one last.
+    factors : dict
+        Availability, performance and quality of the shift, 0..1; without what cannot be told.
+    parts_total, energy_total : dict
+        What was lost since the beginning of the state, by heading: parts, rejects among them,
+        where a usual cycle is known; energy in the meter's own unit.
+    booked_total : dict
+        Seconds since the beginning of the state under every heading, lost or not; their sum is the
+        wall time.
     """
 
     start_ns: int
@@ -75,6 +83,10 @@ class ShiftLosses:
     trend: tuple[tuple[str, float, float], ...] = ()
     read_from: tuple[str, ...] = ()
     orders: tuple[OrderLosses, ...] = ()
+    factors: dict[str, float] = field(default_factory=dict)
+    parts_total: dict[str, float] = field(default_factory=dict)
+    energy_total: dict[str, float] = field(default_factory=dict)
+    booked_total: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -103,12 +115,38 @@ class LossesFeed:
                         start_ns, end_ns, lost_seconds(account), account.oee,
                         lost_money(account, told.prices), lost_money(told.total, told.prices),
                         float("nan") if earlier is None else earlier.oee, told.trend,
-                        told.read_from, of_orders(told)))
+                        told.read_from, of_orders(told), factors(account),
+                        *lost_parts_and_energy(told.total), booked_seconds(told.total)))
+
+
+def booked_seconds(account: ledger.Account) -> dict[str, float]:
+    """Seconds under every heading, by its name."""
+    return {name: int(booked) / 1e9
+            for name, booked in zip(ledger.HEADINGS, account.booked_ns, strict=True)}
 
 
 def lost_seconds(account: ledger.Account) -> dict[str, float]:
     """Seconds under every heading that is a loss, by the heading's name."""
     return {ledger.HEADINGS[h]: int(account.booked_ns[h]) / 1e9 for h in ledger.LOSSES}
+
+
+def factors(account: ledger.Account) -> dict[str, float]:
+    """The three factors of the OEE, by name; without what cannot be told."""
+    found = {"availability": account.availability, "performance": account.performance,
+             "quality": account.quality}
+    return {name: value for name, value in found.items() if value == value}
+
+
+def lost_parts_and_energy(account: ledger.Account) -> tuple[dict[str, float], dict[str, float]]:
+    """Parts lost, rejects among them, and energy drawn meanwhile, by the heading's name.
+
+    Without the parts that are not known, and without the energy of rejects: it is a share of a
+    sum, which may fall, and these are shown as counters.
+    """
+    parts = {ledger.HEADINGS[h]: float(account.lost_parts[h]) for h in ledger.LOSSES}
+    energy = {ledger.HEADINGS[h]: float(account.energy[h]) for h in ledger.LOSSES}
+    known = {name: value for name, value in parts.items() if value == value}
+    return known | {"rejects": float(account.rejects)}, energy
 
 
 def of_orders(told: Statement) -> tuple[OrderLosses, ...]:

@@ -152,6 +152,11 @@ def shift_families(
         [({"asset": asset, "shift": which}, value) for asset, shift in told.items()
          for which, value in (("present", shift.oee), ("earlier", shift.earlier_oee))
          if value == value])
+    yield family(
+        "andon_shift_factor_ratio", "gauge",
+        "Availability, performance and quality of the present shift; their product is the OEE.",
+        [({"asset": asset, "factor": factor}, value) for asset, shift in told.items()
+         for factor, value in shift.factors.items()])
     for name, text, column in (
         ("andon_order_lost_seconds", "Time lost on each of the latest orders.", "seconds"),
         ("andon_order_oee_ratio", "OEE of each of the latest orders.", "oee"),
@@ -160,11 +165,19 @@ def shift_families(
         yield family(name, "gauge", text, [
             ({"asset": asset, "order": order.name}, value) for asset, shift in told.items()
             for order in shift.orders if (value := float(getattr(order, column))) == value])
-    yield family(
-        "andon_loss_money_total", "counter",
-        "What was lost, in money, by heading of the ledger; only where prices are given.",
-        [({"asset": asset, "heading": heading}, money) for asset, shift in told.items()
-         for heading, money in shift.money_total.items()])
+    for name, text, column in (
+        ("andon_booked_seconds_total", "Every second since the beginning of the state, by heading "
+         "of the ledger, lost or not; their sum is the wall time.", "booked_total"),
+        ("andon_loss_money_total", "What was lost, in money, by heading of the ledger; only where "
+         "prices are given.", "money_total"),
+        ("andon_loss_parts_total", "Parts not made in the time lost, and rejects, by heading.",
+         "parts_total"),
+        ("andon_loss_energy_total", "Energy drawn in the time lost, by heading, in the meter's "
+         "own unit.", "energy_total"),
+    ):
+        yield family(name, "counter", text, [
+            ({"asset": asset, "heading": heading}, value) for asset, shift in told.items()
+            for heading, value in getattr(shift, column).items()])
     yield family(
         "andon_reference_ratio", "gauge",
         "Level of late over the frozen reference: cycle time, energy per part, short stops, "

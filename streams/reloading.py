@@ -7,6 +7,7 @@ and outputs are, and what stands beside its loop since the start would be believ
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from streams.errors import SettingsError
 from streams.settings import Settings
@@ -29,11 +30,15 @@ def check(now: Settings, fresh: Settings) -> None:
     SettingsError
         With the name of the setting.
     """
-    changed = [f"{table}.{part.name}" for table in ("kafka", *STARTED_ONCE)
-               for part in dataclasses.fields(getattr(now, table))
-               if getattr(getattr(now, table), part.name)
-               != getattr(getattr(fresh, table), part.name)
-               and (table != "kafka" or part.name not in CHANGEABLE)]
+    changed = [name for name in _differing("kafka", now.kafka, fresh.kafka)
+               if name.removeprefix("kafka.") not in CHANGEABLE]
+    for table in STARTED_ONCE:
+        changed += _differing(table, getattr(now, table), getattr(fresh, table))
     if changed:
         raise SettingsError(
             f"{', '.join(changed)}: cannot change while running: restart the service")
+
+
+def _differing(table: str, now: Any, fresh: Any) -> list[str]:
+    return [f"{table}.{part.name}" for part in dataclasses.fields(now)
+            if getattr(now, part.name) != getattr(fresh, part.name)]

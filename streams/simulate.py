@@ -124,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND:STATION[.SENSOR]:START:DURATION[:SIZE]",
-        help="repeatable; station by name or number, times as 90, 90s, 15m, 3h or 2d",
+        help="repeatable; station by name or number from 0, times as 90, 90s, 15m, 3h or 2d",
     )
     parser.add_argument(
         "--product-change",

@@ -34,6 +34,10 @@ WARM_UP_ROWS = 120
 ROWS_AFTER = 250
 #: Rows a later row is made of.
 MERGED_ROWS = 2.4
+#: Messages of the first batch.
+FEW_MESSAGES = 20
+#: Assets and tags, more than are invented; the service's own limits may be less.
+LIMITS = 100, 10_000
 #: Messages of each shape, and rows of one with columns.
 SHAPED, COLUMN_ROWS = 40, 5
 START_SECONDS = 1_700_000_000
@@ -54,7 +58,7 @@ def warm(settings: Settings) -> None:
     _take(lane, list(_plant(hidden, range(rows, rows + 5), every_seconds)))
     records |= lane.checkpoint_records({})
     latest = {key: value for key, value in records.items() if value is not None}
-    found = kafka_state.restored(latest, hidden.monitor, 100, 10_000)
+    found = kafka_state.restored(latest, hidden.monitor, *LIMITS)
     resumed = _lane(hidden, found.monitor, lane.position, found.book)
     _take(resumed, list(_plant(hidden, range(rows + 5, rows + 10), every_seconds)))
     for asset in range(len(resumed.monitor.registry.assets)):
@@ -70,8 +74,8 @@ def _lane(settings: Settings, monitor: Monitor, position: int, book: Book | None
 
 
 def _take(lane: Lane, messages: Sequence[Message]) -> None:
-    """As batches of a broker: one by one and packed."""
-    for piece in (messages[:20], messages[20:]):
+    """As two batches of a broker, a small one first."""
+    for piece in (messages[:FEW_MESSAGES], messages[FEW_MESSAGES:]):
         if piece:
             lane.take(_packed(piece, lane.position))
             lane.pending.clear()

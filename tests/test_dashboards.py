@@ -144,7 +144,9 @@ class Script:
         self.told.take_losses("saw", {"micro_stop": 2.0 * self.steps, "slow": 1.0 * self.steps})
         self.told.take_shift("saw", ShiftLosses(
             0, 10**9, {"slow": 60.0}, 0.8, {}, {"slow": 10.0 * self.steps}, 0.85,
-            (("slow_cycle", 76.0, 77.52),), (), ORDERS))
+            (("slow_cycle", 76.0, 77.52),), (), ORDERS,
+            {"availability": 0.9, "performance": 0.9, "quality": 0.99},
+            {"slow": 3.0 * self.steps}, {"slow": 4.0 * self.steps}, {"at_rate": 5.0 * self.steps}))
         self.told.take_service(Service(
             {0: {"in": 24 * self.steps, "accepted": 23 * self.steps}}, {0: {"not_json": 4}},
             {0: 5, 1: 7}, {0: time.time() - 60.0, 1: time.time() - 20.0},
@@ -281,7 +283,12 @@ def truth(seen: Seen) -> dict[tuple[str, str, str], Truth]:
         ("andon-asset", "OEE by shift", "A"): {"present": 0.8, "earlier": 0.85},
         ("andon-asset", "Lost by order", "A"): {one.name: one.seconds for one in ORDERS},
         ("andon-asset", "OEE by order", "A"): {one.name: one.oee for one in ORDERS},
+        ("andon-asset", "OEE by shift", "B"): {
+            "availability": 0.9, "performance": 0.9, "quality": 0.99},
         ("andon-asset", "Lost in money", "A"): {"slow": near(10 * increase)},
+        ("andon-asset", "Where the time went", "A"): {"at_rate": near(5 * increase)},
+        ("andon-asset", "Lost in parts", "A"): {"slow": near(3 * increase)},
+        ("andon-asset", "Energy without parts", "A"): {"slow": near(4 * increase)},
         ("andon-alarms", "Promised", "A"): {"": BUDGET_PER_WEEK},
         ("andon-alarms", "Achieved", "A"): {"": machine / judged * WEEK_SECONDS},
         ("andon-alarms", "Last ten minutes", "A"): {"": recent},

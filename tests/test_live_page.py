@@ -29,7 +29,13 @@ from anomaly.monitor import Monitor
 from anomaly.production import Statement
 from anomaly.registry import Registry
 from streams.kafka_codec import Decoder
-from streams.losses_feed import lost_seconds, of_orders
+from streams.losses_feed import (
+    booked_seconds,
+    factors,
+    lost_parts_and_energy,
+    lost_seconds,
+    of_orders,
+)
 from streams.metric_families import STAGE_BOUNDS_SECONDS
 from streams.simulate import Injection, LineConfig, default_stations, simulate
 from tests import browser, kafka_broker, live_service, prometheus_tools
@@ -131,6 +137,8 @@ class Truth:
     rows: int
     fired: dict[str, Alert]
     lost: Counter[tuple[str, str]]
+    amounts: tuple[dict[str, float], ...]
+    """Parts and energy lost of the machine that leaks, and all of its seconds, by heading."""
 
 
 @dataclass
@@ -167,6 +175,7 @@ class Oracle:
             self.done[partition] = messages[-1].offset + 1
         readings: Counter[str] = Counter()
         lost: Counter[tuple[str, str]] = Counter()
+        amounts: tuple[dict[str, float], ...] = ({}, {}, {})
         for monitor, _ in self.lanes.values():
             readings.update(monitor.rejected())
             for a, name in enumerate(monitor.registry.assets):
@@ -174,8 +183,10 @@ class Oracle:
                 assert told is not None
                 for heading, seconds in lost_seconds(told.total).items():
                     lost[name, heading] += seconds  # type: ignore[assignment]
+                if name == LEAKS:
+                    amounts = (*lost_parts_and_energy(told.total), booked_seconds(told.total))
         return Truth(self.messages.copy(), self.dead.copy(), readings, self.rows,
-                     dict(self.fired), lost)
+                     dict(self.fired), lost, amounts)
 
     def _take(self, monitor: Monitor, decoder: Decoder, messages: list[Any]) -> None:
         names = monitor.registry.assets
@@ -518,11 +529,15 @@ def _of_machines(
             kind: recent / usual for kind, usual, recent in own.trend if usual > 0.0},
         ("andon-asset", "OEE by shift", "A"): {"present": own.shifts[-1][2].oee} | (
             {"earlier": own.earlier.oee} if own.earlier else {}),
+        ("andon-asset", "OEE by shift", "B"): factors(own.shifts[-1][2]),
         ("andon-asset", "Lost by order", "A"): {one.name: one.seconds for one in orders},
         ("andon-asset", "OEE by order", "A"): {one.name: one.oee for one in orders},
         ("andon-asset", "Lost in money", "A"): {
             heading: _near(PRICE / HOUR * (value - calm.lost[LEAKS, heading]))
             for (name, heading), value in leak.lost.items() if name == LEAKS} | {"rejects": 0.0},
+        ("andon-asset", "Lost in parts", "A"): _grown(calm.amounts[0], leak.amounts[0]),
+        ("andon-asset", "Energy without parts", "A"): _grown(calm.amounts[1], leak.amounts[1]),
+        ("andon-asset", "Where the time went", "A"): _grown(calm.amounts[2], leak.amounts[2]),
     }
 
 
@@ -605,6 +620,10 @@ def _of_the_service(
         ("andon-service", "Left out of the metrics", "A"): dict.fromkeys(
             ("view", "asset", "loss", "alert", "sensor"), 0.0),
     }
+
+
+def _grown(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    return {heading: _near(value - before[heading]) for heading, value in after.items()}
 
 
 def _near(value: float, share: float = EDGES) -> tuple[float, float]:

@@ -105,6 +105,21 @@ def test_parts_per_row_and_a_nominal_that_is_given(tmp_path: Path) -> None:
     assert booked["at_rate"] == pytest.approx(float(made.sum()) * 60.0, abs=400.0)
 
 
+def test_a_state_told_in_words_is_booked_as_its_number(tmp_path: Path) -> None:
+    said = ["Execute"] * 40 + ["Held"] * 8 + ["Resetting"] * 6 + ["Execute"] * 20 + ["n/a"] * 2
+    number = {"Execute": "6", "Held": "11", "Resetting": "15", "n/a": ""}
+    for name, state in (("words", said), ("numbers", [number[word] for word in said])):
+        lines = [f"2026-03-02T{6 + i // 60:02}:{i % 60:02}:00Z,{s}" for i, s in enumerate(state)]
+        path = tmp_path / name / "press.csv"
+        path.parent.mkdir()
+        path.write_text("\n".join(["time,State", *lines]) + "\n")
+        assert run(path, "--out", path.parent) == 0
+    booked = result(tmp_path / "words")["assets"]["press"]["booked_seconds"]
+    assert booked["stop"] == 8 * 60.0
+    assert booked["changeover"] == 6 * 60.0
+    assert booked == result(tmp_path / "numbers")["assets"]["press"]["booked_seconds"]
+
+
 def test_running_is_guessed_from_power_and_the_guess_is_told(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     running = np.repeat([True, False, True, False, True], [400, 100, 600, 20, 300])
@@ -224,3 +239,33 @@ def test_a_counter_of_another_name_is_pointed_out(tmp_path: Path) -> None:
     assert replay(ReplayOptions((path,), tmp_path / "out"), said, io.StringIO()) == 0
     assert "`db4_dw12` only rises, as a counter does: under [losses]" in said.getvalue()
     assert "`oil`" not in said.getvalue()
+
+
+@pytest.mark.parametrize("recipes", [("7", "12"), ("A-4711", "B 2")])
+def test_what_is_made_is_taken_by_its_name_and_the_summary_says_so(
+    tmp_path: Path, recipes: tuple[str, str]
+) -> None:
+    """The second recipe is hotter: no alarm, unless the setting forbids to take the tag."""
+    at, rng = np.arange(2400), np.random.default_rng(4)
+    second = (at >= 900) & (at < 1600)
+    recipe = np.where(second, recipes[1], recipes[0])
+    oil = 40.0 + 9.0 * second + rng.normal(size=at.size)
+    path = tmp_path / "press.csv"
+    path.write_text("time;Rezept-Nr;oil;variant\n" + "".join(
+        f"{60 * t};{r};{o:.3f};{v:.3f}\n"
+        for t, r, o, v in zip(at, recipe, oil, rng.normal(size=at.size), strict=True)))
+    begun = {}
+    for setting in ("", "none"):
+        said, out = io.StringIO(), tmp_path / f"out{setting}"
+        config = tmp_path / "andon.toml"
+        config.write_text(f'warm_up_rows = 500\n[regimes]\nsensor = "{setting}"\n')
+        assert replay(ReplayOptions((path,), out, config=config), said, io.StringIO()) == 0
+        begun[setting] = (out / "alerts.jsonl").read_text()
+        taken = ("`Rezept-Nr` tells what is made: each product is judged by what is usual for it, "
+                 'the tag itself is not judged (taken by name, [regimes] sensor = "none" forbids')
+        assert (taken in said.getvalue()) == (setting == "")
+        assert ("`variant` has a name of what is made, too" in said.getvalue()) == (setting == "")
+    assert "Rezept" not in begun[""]
+    assert "oil" not in begun[""]
+    assert "oil" in begun["none"]
+    assert ("Rezept" in begun["none"]) == (recipes[0] == "7")  # a word is never a level

@@ -214,12 +214,14 @@ def test_losses_of_the_shift_are_told_and_none_are_made_up() -> None:
             {"slow": 20.0, "rejects": 1.5}, {"slow": 40.0, "rejects": 3.0}, 0.85,
             (("slow_cycle", 76.0, 77.52), ("energy_per_part", 1.0, 1.004), ("rejects", 0.1, 0.2)),
             ("states are guessed from power",),
-            tuple(OrderLosses(f"{4710 + k}", 0.9, 5.0 * k, 60.0 * k) for k in range(4))))
+            tuple(OrderLosses(f"{4710 + k}", 0.9, 5.0 * k, 60.0 * k) for k in range(4)),
+            {"availability": 0.9, "performance": 0.88888}))
         shift = {"start": 1.0, "end": 2.0}
         unknown = {"earlier_oee": None, "money": None, "trend": [], "read_from": [],
-                   "orders": []}
+                   "orders": [], "factors": {}}
         known = {"earlier_oee": 0.85, "money": 21.5, "trend": [["slow_cycle", 0.02]],
                  "read_from": ["states are guessed from power"],
+                 "factors": {"availability": 0.9, "performance": 0.8889},
                  "orders": [{"name": f"{4710 + k}", "oee": 0.9, "seconds": 60.0 * k}
                             for k in (1, 2, 3)]}
         assert made.picture()["losses"] == [

@@ -457,8 +457,10 @@ def test_where_no_state_is_told_a_machine_that_makes_no_parts_rests() -> None:
         assert abs(centre[1] - 2.0) < 0.1 or not told
 
 
-def test_a_product_tag_can_tell_the_operating_mode_too() -> None:
-    """Named under [regimes]: another product's heat is no alarm, and its production is booked."""
+@pytest.mark.parametrize("settings", [
+    {}, {"regimes": {"sensor": "product"}}, {"losses": {"product_sensor": "product"}}])
+def test_a_product_tag_tells_the_operating_mode_too(settings: dict[str, object]) -> None:
+    """Named or not: another product's heat is no alarm, and its production is booked."""
     rng = np.random.default_rng(1)
     count = 1800
     product = np.where(np.arange(count) // 100 % 2 == 0, 7.0, 9.0)
@@ -468,7 +470,7 @@ def test_a_product_tag_can_tell_the_operating_mode_too() -> None:
     registry = Registry()
     columns = registry.columns(
         registry.asset("press"), ("product", "parts_count", "oil_celsius", "pressure_bar"))
-    monitor = Monitor(parse({"warm_up_rows": 600, "regimes": {"sensor": "product"}}), registry)
+    monitor = Monitor(parse({"warm_up_rows": 600} | settings), registry)
     outcome = monitor.process(reading_batch(
         np.zeros(x.size), np.tile(columns, count),
         np.repeat(START + np.arange(count) * 60 * SECOND, 4), x.ravel(),

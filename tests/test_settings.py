@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from streams import reloading
 from streams import settings as settings_module
 from streams.errors import EXIT_CONFIG, SettingsError
 from streams.settings import InputSettings, ReplaySettings, findings, load
@@ -113,3 +114,13 @@ def test_variables_of_the_tests_are_no_settings() -> None:
     assert load(None, {}, given).monitor.budget_per_week == 2.0
     with pytest.raises(SettingsError, match="tset_kafka"):
         load(None, {}, {"ANDON_TSET_KAFKA": "3.9.1"})
+
+
+def test_what_only_a_restart_can_change_is_refused_by_name() -> None:
+    now = load(None, {}, {})
+    assert {field.name for field in dataclasses.fields(now.kafka)} >= reloading.CHANGEABLE
+    fresh = {"kafka": {"commit_seconds": 9.0}, "budget": "2/day"}
+    reloading.check(now, load(None, fresh, {}))
+    fresh |= {"kafka": {"topic": "other", "group": "mine"}, "webhook": {"url": "http://a/"}}
+    with pytest.raises(SettingsError, match=r"kafka\.topic, kafka\.group, webhook\.url: cannot"):
+        reloading.check(now, load(None, fresh, {}))

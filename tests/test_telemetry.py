@@ -233,12 +233,17 @@ def test_a_shift_gives_its_oee_its_money_and_the_trend() -> None:
     told.take_shift("saw", ShiftLosses(
         0, 10**9, {"slow": 60.0}, 0.8, {"slow": 2.0}, {"slow": 50.0}, 0.9,
         (("slow_cycle", 76.0, 77.52),), (),
-        (OrderLosses("4711", float("nan"), 0.0, 30.0), OrderLosses("4712", 0.75, 40.0, 60.0))))
+        (OrderLosses("4711", float("nan"), 0.0, 30.0), OrderLosses("4712", 0.75, 40.0, 60.0)),
+        {"availability": 0.9}, {"slow": 7.0}, {"slow": 3.5}, {"no_data": 2.5}))
     told.take_shift("mill", ShiftLosses(0, 10**9, {"slow": 60.0}, float("nan")))
     found = seen(told)
     assert found['andon_shift_oee_ratio{asset="saw",shift="present"}'] == 0.8
     assert found['andon_shift_oee_ratio{asset="saw",shift="earlier"}'] == 0.9
+    assert found['andon_shift_factor_ratio{asset="saw",factor="availability"}'] == 0.9
     assert found['andon_loss_money_total{asset="saw",heading="slow"}'] == 50.0
+    assert found['andon_loss_parts_total{asset="saw",heading="slow"}'] == 7.0
+    assert found['andon_loss_energy_total{asset="saw",heading="slow"}'] == 3.5
+    assert found['andon_booked_seconds_total{asset="saw",heading="no_data"}'] == 2.5
     assert found['andon_reference_ratio{asset="saw",kind="slow_cycle"}'] == pytest.approx(1.02)
     assert not any('asset="mill"' in name for name in found if "shift_oee" in name)
     assert found['andon_order_lost_seconds{asset="saw",order="4711"}'] == 30.0

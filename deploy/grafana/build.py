@@ -142,8 +142,10 @@ BOARDS = (
         Panel("Against the reference", "graph", "Level of late over the frozen reference of the "
               "product that is made: 1 is as usual, 1.02 two percent more.", (
                   (f"max by (kind) (andon_reference_ratio{{{_ASSET}}})", "{{kind}}"),), width=12),
-        Panel("OEE by shift", "graph", "OEE of the present shift, and of the kept shifts before "
-              "it.", ((f"max by (shift) (andon_shift_oee_ratio{{{_ASSET}}})", "{{shift}}"),),
+        Panel("OEE by shift", "graph", "OEE of the present shift with its three factors, and OEE "
+              "of the kept shifts before it.", (
+                  (f"max by (shift) (andon_shift_oee_ratio{{{_ASSET}}})", "{{shift}}"),
+                  (f"max by (factor) (andon_shift_factor_ratio{{{_ASSET}}})", "{{factor}}"),),
               units.PercentUnit, 12),
         Panel("Lost by order", "bars", "Time lost on each of the latest orders, where a sensor "
               "tells them.", (
@@ -156,6 +158,18 @@ BOARDS = (
               "shown where prices are given (losses.prices).", (
                   (f"sum by (heading) (increase(andon_loss_money_total{{{_ASSET}}}[8h]))",
                    "{{heading}}"),), width=8),
+        Panel("Where the time went", "bars", "Every second of the last 8 h, by heading of the "
+              "ledger: at rate, lost, planned or without data.", (
+                  (f"sum by (heading) (increase(andon_booked_seconds_total{{{_ASSET}}}[8h]))",
+                   "{{heading}}"),), units.Seconds, 24),
+        Panel("Lost in parts", "bars", "Parts not made in the time lost in the last 8 h, by "
+              "heading of the ledger, and rejects.", (
+                  (f"sum by (heading) (increase(andon_loss_parts_total{{{_ASSET}}}[8h]))",
+                   "{{heading}}"),), width=12),
+        Panel("Energy without parts", "bars", "Energy drawn in the time lost in the last 8 h, by "
+              "heading of the ledger; in the meter's unit.", (
+                  (f"sum by (heading) (increase(andon_loss_energy_total{{{_ASSET}}}[8h]))",
+                   "{{heading}}"),), width=12),
     ), f"max by (asset, kind, sensor, severity) (andon_alert_active{{{_ASSET}}})", (
         ("asset", "Asset", f"label_values(andon_asset_rows_total{{{_JOB}}}, asset)"),
         ("sensor", "Sensor", f"label_values(andon_sensor_value{{{_ASSET}}}, sensor)"),

@@ -203,7 +203,8 @@ def _losses(shifts: Mapping[str, ShiftLosses]) -> list[dict[str, Any]]:
     ranked = sorted(shifts.items(), key=lambda item: (-sum(item[1].seconds.values()), item[0]))
     return [{
         "asset": asset, "start": shift.start_ns / 1e9, "end": shift.end_ns / 1e9,
-        "oee": _finite(shift.oee), "earlier_oee": _finite(shift.earlier_oee),
+        "oee": _finite(shift.oee), "factors": {k: round(v, 4) for k, v in shift.factors.items()},
+        "earlier_oee": _finite(shift.earlier_oee),
         "money": round(sum(shift.money.values()), 2) if shift.money else None,
         "trend": [[kind, round(recent / usual - 1.0, 4)] for kind, usual, recent in shift.trend
                   if kind in LEVELS and usual > 0.0 and abs(recent / usual - 1.0) >= TREND_SHARE],

@@ -265,7 +265,8 @@ function Losses({ board, words, language }) {
       <tbody>${rows.map((row) => html`<tr key=${row.asset}><th scope="row">${row.asset}
           ${row.orders.toReversed().map((one) => html`<small class="muted">${filled(words.order, { name: one.name, lost: (one.seconds / 60).toFixed(0) })}</small>`)}
           ${row.read_from.map((text) => html`<small class="muted" lang="en">${text}</small>`)}</th>
-        <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}</td>
+        <td>${row.oee === null ? "—" : `${Math.round(row.oee * 100)} %`}
+          ${Object.entries(row.factors).map(([name, share]) => html`<small class="muted">${words[name]} ${Math.round(share * 100)} %</small>`)}</td>
         <td class="total">${minutes(sum(row))} <svg class="bar" viewBox="0 0 60 10" aria-hidden="true"><rect width=${60 * sum(row) / most} height="10" /></svg></td>
         ${priced && html`<td>${row.money === null ? "—" : row.money.toLocaleString(language, { maximumFractionDigits: 0 })}</td>`}
         ${changed && html`<td class="late">${ofLate(row, words) || "—"}</td>`}

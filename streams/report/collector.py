@@ -169,24 +169,20 @@ class ReportCollector:
     failures : sequence of Failure
         What went wrong and when; empty if the user gave none.
     title : str
-        What was watched, the page's heading.
+        What was watched, as the page's heading; usually the file's name.
     clock : Clock
-        ``Clock()`` for event time, ``Clock(row_ns)`` for rows that are counted.
+        ``Clock()`` for event time, ``Clock(row_ns)`` for a recording with a row counter.
     window : Window, optional
         How far before a failure an alert counts. None: a fifth of the mean judged time between
-        failures (half, where each failed once), at most a week; it is said.
-    later_row_seconds : float : rows of this length are no gaps.
+        failures (half, where each machine that failed did so once), at most a week; the page says
+        which.
+    later_row_seconds : float
+        Rows of this length are no gaps, though those before them came faster; 0 = there are none.
     """
 
     def __init__(
-        self,
-        registry: Registry,
-        budget_per_week: float,
-        failures: Sequence[Failure],
-        title: str,
-        clock: Clock | None = None,
-        window: Window | None = None,
-        later_row_seconds: float = 0.0,
+        self, registry: Registry, budget_per_week: float, failures: Sequence[Failure], title: str,
+        clock: Clock | None = None, window: Window | None = None, later_row_seconds: float = 0.0,
     ) -> None:
         self.registry = registry
         self.least_gap_seconds = 2.0 * later_row_seconds

@@ -61,6 +61,7 @@ def _machine(name: str, told: Statement) -> str:
     worst = "; ".join(
         f"{WORDS[loss.heading][0]} {duration(loss.seconds)}"
         + (f" ({loss.parts:,.0f} parts)" if loss.parts == loss.parts and loss.parts >= 1 else "")
+        + (f", {loss.energy:,.1f} {told.energy_unit or 'of energy'}" if loss.energy >= 0.05 else "")
         + (f", {loss.money:,.0f} in money" if loss.money >= 0.5 else "")
         for loss in total.losses(told.prices)[:_TOP])
     cells = "".join(

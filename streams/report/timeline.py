@@ -8,7 +8,6 @@ division. No text and no drawing here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +63,6 @@ class Groups:
         """Rows of the ``place``-th asset."""
         end = self.start[place + 1] if place + 1 < self.start.size else self.time_ns.size
         return slice(int(self.start[place]), int(end))
-
-    def slices(self) -> Iterator[tuple[int, slice]]:
-        """(asset index, its rows) for every asset."""
-        for place, asset in enumerate(self.asset):
-            yield int(asset), self.of(place)
 
 
 @dataclass(frozen=True, slots=True)

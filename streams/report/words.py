@@ -98,11 +98,6 @@ class Clock:
         """What rates are told per."""
         return f"per {ROWS_PER_PERIOD:,} rows" if self.row_ns else "a week"
 
-    @property
-    def exposure_unit(self) -> str:
-        """The unit :meth:`exposure` counts in."""
-        return f"× {ROWS_PER_PERIOD:,} rows" if self.row_ns else "machine-weeks"
-
     def exposure(self, seconds: float) -> str:
         """Machine time: ``3.1 machine-weeks``, ``5 h 20 min of machine time``, ``12,000 rows``."""
         if self.row_ns:
