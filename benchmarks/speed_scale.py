@@ -8,6 +8,7 @@ needs Java and an environment of its own (``speed_moa``) and is left out where t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import subprocess
@@ -163,7 +164,6 @@ def peer_figures(
 
     ``interpreter`` has capymoa (``speed_moa``).
     """
-    import numba
     import stumpy
     from river.anomaly import HalfSpaceTrees
 
@@ -172,17 +172,15 @@ def peer_figures(
     random = np.random.default_rng(6)
     values = np.sin(np.arange(rows) / 9) + 0.1 * random.normal(size=rows)
     ours = timed(_stepper(DETECTORS["pyramid"], values[:, None])) / rows
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)  # stumpy's kernels would take every core
-    stream = stumpy.stumpi(values[:HISTORY], m=16, egress=True)
     few = values[-UPDATES:].tolist()
+    with _one_thread():
+        stream = stumpy.stumpi(values[:HISTORY], m=16, egress=True)
 
-    def stumpi() -> None:
-        for value in few:
-            stream.update(value)
+        def stumpi() -> None:
+            for value in few:
+                stream.update(value)
 
-    theirs = timed(stumpi, runs=3) / len(few)
-    numba.set_num_threads(threads)
+        theirs = timed(stumpi, runs=3) / len(few)
     x = random.normal(size=(rows, 20))
     trees = timed(_stepper(DETECTORS["trees"], x)) / rows
     river = HalfSpaceTrees(n_trees=25, height=10, window_size=250, seed=1)
@@ -275,17 +273,12 @@ def touchstone_figures(runs: int, figure: Callable[..., Figure]) -> list[Figure]
 
 
 def _stumpi_seconds(series: Iterable[Any]) -> float:
-    """As if each column were updated value by value over as many as our first level has.
-
-    On one thread: with two it takes twice the CPU time and, beside other work, minutes.
-    """
-    import numba
+    """As if each column were updated value by value over as many as our first level has."""
     import stumpy
 
-    threads, total = numba.get_num_threads(), 0.0
-    numba.set_num_threads(1)
-    for x in series:
-        for column in x.T:
+    total = 0.0
+    with _one_thread():
+        for column in (column for x in series for column in x.T):
             stream = stumpy.stumpi(column[:HISTORY].copy(), m=16, egress=True)
             stream.update(float(column[HISTORY]))  # compiles what the others use
             few = column[HISTORY + 1 :][:UPDATES].tolist()
@@ -293,8 +286,18 @@ def _stumpi_seconds(series: Iterable[Any]) -> float:
             for value in few:
                 stream.update(value)
             total += (time.process_time() - began) / len(few) * column.size
-    numba.set_num_threads(threads)
     return total
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """stumpy's kernels take every core: twice the CPU time and, beside other work, minutes."""
+    import numba
+
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(threads)
 
 
 def _stepper(bound: Any, x: Any) -> Callable[[], None]:
