@@ -366,7 +366,8 @@ def _secrets(folder: Path) -> dict[str, str]:
 
 def sign(folder: Path, who: str, authority: str, days: tuple[int, int] = (-1, 2)) -> None:
     """A certificate ``who.pem`` for ``localhost``, good from so many days from now to so many."""
-    day = lambda n: time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + n * 86_400))  # noqa: E731
+    first, last = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + day * 86_400))
+                   for day in days)
     (folder / "index").write_text("")
     (folder / "sign.cnf").write_text("""[ca]
 default_ca = own
@@ -385,7 +386,7 @@ subjectAltName = DNS:localhost
     subprocess.run(
         ["openssl", "ca", "-batch", "-notext", "-config", "sign.cnf", "-in", f"{who}.csr",
          "-cert", f"{authority}.pem", "-keyfile", f"{authority}.key", "-out", f"{who}.pem",
-         "-startdate", day(days[0]), "-enddate", day(days[1])],
+         "-startdate", first, "-enddate", last],
         cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
 
 

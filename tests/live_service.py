@@ -25,9 +25,11 @@ import numpy as np
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from anomaly import quality
+from anomaly.batches import Outcome
 from anomaly.monitor import Monitor
 from anomaly.registry import Registry
 from streams import fast_rows, kafka_state, settings
+from streams.kafka_columns import Decoded
 from streams.kafka_sink import alert_message
 from streams.lane import decoder_of, schema_reader
 from streams.settings import Settings
@@ -228,41 +230,47 @@ class Said:
 
 def expected(deployed: Deployment) -> Said:
     """The oracle: every partition from its first message to its last, in one process."""
-    config = deployed.settings
+    kafka = deployed.settings.kafka
     said = Said({}, Counter(), Counter(), Counter())
+    for messages, decoded, outcome, _ in undisturbed(deployed):
+        for alert in outcome.alerts:
+            message = alert_message(alert, kafka.alerts_topic, f"/andon/{kafka.group}")
+            assert message.key is not None
+            assert message.value is not None
+            said.alerts.setdefault(message.key, []).append((message.value, message.headers))
+        said.counts["in"] += decoded.end - decoded.first
+        dead = {i for i, _ in decoded.dead}
+        for i, reason in decoded.dead:
+            said.dead[reason, messages[i].partition, messages[i].offset] += 1
+            said.counts["dead_lettered"] += 1
+        for i in range(decoded.first, decoded.end):
+            if i in dead:
+                continue
+            reasons = outcome.reason[decoded.message == i]
+            refused = [quality.REASONS[c] for c in reasons.tolist()
+                       if quality.REASONS[c] in ("duplicate", "late", "clock_jump", "bad_time")]
+            aside = [r for r in refused if r != "duplicate"]
+            if aside:
+                said.late[aside[0], messages[i].partition, messages[i].offset] += 1
+            whole = len(refused) == len(reasons)
+            said.counts["late" if whole and aside else "accepted"] += 1
+            said.counts["duplicate"] += whole and not aside
+    return said
+
+
+def undisturbed(
+    deployed: Deployment
+) -> Iterator[tuple[list[Any], Decoded, Outcome, Registry]]:
+    """One pass in one process: a partition's messages, a part of them decoded, what comes of it."""
+    config = deployed.settings
     by_partition: dict[int, list[Any]] = {}
     for record in records(deployed, "readings"):
         by_partition.setdefault(record.partition, []).append(record)
-    for partition, messages in by_partition.items():
+    for messages in by_partition.values():
         monitor = Monitor(config.monitor, Registry())
         decoder = decoder_of(config, monitor.registry, schema_reader(config))
         for decoded in decoder.decode(messages):
-            outcome = monitor.process(decoded.readings)
-            for alert in outcome.alerts:
-                message = alert_message(
-                    alert, config.kafka.alerts_topic, f"/andon/{config.kafka.group}")
-                assert message.key is not None
-                assert message.value is not None
-                said.alerts.setdefault(message.key, []).append((message.value, message.headers))
-            said.counts["in"] += decoded.end - decoded.first
-            dead = {i for i, _ in decoded.dead}
-            for i, reason in decoded.dead:
-                said.dead[reason, partition, messages[i].offset] += 1
-                said.counts["dead_lettered"] += 1
-            for i in range(decoded.first, decoded.end):
-                if i in dead:
-                    continue
-                reasons = outcome.reason[decoded.message == i]
-                refused = [quality.REASONS[c] for c in reasons.tolist()
-                           if quality.REASONS[c] in (
-                               "duplicate", "late", "clock_jump", "bad_time")]
-                aside = [r for r in refused if r != "duplicate"]
-                if aside:
-                    said.late[aside[0], partition, messages[i].offset] += 1
-                whole = len(refused) == len(reasons)
-                said.counts["late" if whole and aside else "accepted"] += 1
-                said.counts["duplicate"] += whole and not aside
-    return said
+            yield messages, decoded, monitor.process(decoded.readings), monitor.registry
 
 
 def checkpoint(deployed: Deployment, partition: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ fi
 "$environment/bin/ruff" check .
 # Kernels are compiled on the second core meanwhile: two test processes would both do it.
 "$environment/bin/python" -c \
-    'from streams import fast_rows as f, live, settings as s; live.warm(f.for_service(s.load(None, {}, {})))' &
+    'from streams import fast_rows, settings, warm_up; warm_up.warm(fast_rows.for_service(settings.load(None, {}, {})))' &
 "$environment/bin/mypy"
 wait "$!"
 OPENBLAS_NUM_THREADS=1 "$environment/bin/python" -m pytest -n "${ANDON_TEST_JOBS:-2}" --dist loadfile "$@"

@@ -11,10 +11,7 @@ import sys
 
 import pytest
 
-from anomaly.monitor import Monitor
-from anomaly.registry import Registry
 from streams.kafka_sink import score_messages
-from streams.lane import decoder_of
 from tests import kafka_broker, live_service
 from tests.kafka_broker import ROOT
 from tests.live_service import RUN_ANYWAY, Deployment, deployment, hangs
@@ -27,7 +24,6 @@ STUCK = hangs("flush", 1, 5.0) + """
 from streams import worker
 worker.PENDING_LIMIT_BYTES = 30_000
 """
-
 
 #: The demo's first hours: a day would take minutes.
 SHORTER = """
@@ -58,16 +54,10 @@ def start_without_a_file(deployed: Deployment) -> None:
 
 def scores(deployed: Deployment) -> dict[bytes, list[bytes]]:
     """What an undisturbed pass says of every row, by asset."""
-    config, found = deployed.settings, {}
-    parts: dict[int, list[object]] = {}
-    for record in live_service.records(deployed, "readings"):
-        parts.setdefault(record.partition, []).append(record)
-    for messages in parts.values():
-        monitor = Monitor(config.monitor, Registry())
-        for decoded in decoder_of(config, monitor.registry, None).decode(messages):
-            outcome = monitor.process(decoded.readings)
-            for message in score_messages(outcome, monitor.registry, ""):
-                found.setdefault(message.key or b"", []).append(message.value or b"")
+    found: dict[bytes, list[bytes]] = {}
+    for _, _, outcome, registry in live_service.undisturbed(deployed):
+        for message in score_messages(outcome, registry, ""):
+            found.setdefault(message.key or b"", []).append(message.value or b"")
     return found
 
 
