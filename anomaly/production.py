@@ -431,7 +431,7 @@ def _settle(
         return Produced(
             np.zeros(0, inefficiency.FINDING), judged_at, worked, asset, closed_at, works)
     said = np.ascontiguousarray(x[:, ROLE["state"]])
-    canonical = states.canonical(state_table(config), said)
+    canonical = states.canonical(state_table(config.states), said)
     told = canonical.copy()
     if roles.guesses:
         canonical = _guess(state, roles, asset, time_ns, x, canonical)

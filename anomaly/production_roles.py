@@ -7,6 +7,7 @@ state and no reading here; ``production`` does the work.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_of
@@ -36,7 +37,8 @@ class Config:
     state_sensor: str = ""
     """State of the machine; PackML numbers unless ``states`` says otherwise."""
     states: tuple[str, ...] = ()
-    """Such as ``"2=producing"``; empty = PackML (ANSI/ISA-TR88.00.02)."""
+    """Such as ``"2=producing"``, or ``"Automatik=producing"`` where the state is told in words.
+    Without a number among them: PackML's (ANSI/ISA-TR88.00.02)."""
     cycle_state: int = -1
     """A part is made each time the state takes this number; −1 = something else tells parts."""
     parts_sensor: str = ""
@@ -78,7 +80,7 @@ class Config:
             raise ConfigError("inefficiency.products: must be the same as ledger.products")
         if len(set(self.line)) != len(self.line):
             raise ConfigError("line: an asset is named twice")
-        state_table(self)
+        given_states(self.states)
 
     def given(self) -> Mapping[str, str]:
         """Role to the sensor that the settings name for it; empty = the usual names."""
@@ -107,20 +109,46 @@ def informed(config: Config, cycle: cycles.Config) -> Config:
         energy_sensor=config.energy_sensor or cycle.energy_sensor, **more)
 
 
-def state_table(config: Config) -> Int8:
-    """int8[numbers]: canonical state by the number that the state sensor sends."""
-    if not config.states:
-        return states.mapper(states.PACKML)
-    found = {}
-    for text in config.states:
-        number, equals, name = text.partition("=")
-        if not equals or not number.strip().isdecimal():
-            raise ConfigError(f'states: {text!r} is not "NUMBER=STATE"')
-        found[int(number)] = name.strip()
+@functools.lru_cache(64)
+def state_table(given: tuple[str, ...]) -> Int8:
+    """int8[numbers]: canonical state by the number that the state sensor sends.
+
+    Where words have a state of their own, the states' own numbers stand at ``states.WORD_NUMBER``.
+    """
+    numbers, words = given_states(given)
+    table = states.mapper(numbers or states.PACKML)
+    if not words:
+        return table
+    beyond = np.zeros(states.WORD_NUMBER - table.size, np.int8)
+    return np.concatenate([table, beyond, np.arange(len(states.STATES), dtype=np.int8)])
+
+
+def given_states(texts: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
+    """States by the numbers, and numbers by the words, that ``"NUMBER=STATE"`` texts give.
+
+    Raises
+    ------
+    ConfigError
+        A text of another form, a number too high, or a state that there is not.
+    """
+    numbers: dict[int, str] = {}
+    words: dict[str, int] = {}
+    for text in texts:
+        told, _, name = (part.strip() for part in text.rpartition("="))
+        if not told:
+            raise ConfigError(f'states: {text!r} is not "NUMBER=STATE" or "WORD=STATE"')
+        if name not in states.STATES:
+            raise ConfigError(
+                f"states: {text!r}: {name!r} is none of {', '.join(states.STATES)}")
+        if told.isdecimal():
+            numbers[int(told)] = name
+        else:
+            words[told] = states.WORD_NUMBER + states.STATES.index(name)
     try:
-        return states.mapper(found)
+        states.mapper(numbers)
     except ConfigError as error:
         raise ConfigError(f"states: {error}") from None
+    return numbers, words
 
 
 def role_names(config: Config, sensors: Sequence[str]) -> dict[str, str]:
@@ -161,6 +189,7 @@ def product_names(config: Config, sensors: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda name: usual.index(_bare(name)))
 
 
+@functools.lru_cache(4096)
 def is_product(sensor: str) -> bool:
     """Whether the sensor has a usual name of what is made."""
     return _bare(sensor) in map(_bare, observations.ROLES["product"])

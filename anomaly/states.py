@@ -37,6 +37,8 @@ PACKML: Mapping[int, str] = {
 }
 
 _NUMBERS_LIMIT = 10_000
+#: A state told in a word of its own has this number and its code: above every number of a tag's.
+WORD_NUMBER = _NUMBERS_LIMIT
 
 WAITING = np.dtype([
     ("good", np.float64),  # good parts handed on so far
@@ -92,7 +94,7 @@ def canonical(table: Int8, value: Float64) -> Int8:
     """int8[n]: canonical states of a tag's values; NaN is :data:`UNCHANGED`."""
     found = np.full(value.size, UNCHANGED, np.int8)
     said = np.isfinite(value)
-    number = np.clip(np.where(said, value, 0.0), -1.0, float(_NUMBERS_LIMIT)).astype(np.int64)
+    number = np.clip(np.where(said, value, 0.0), -1.0, float(table.size)).astype(np.int64)
     inside = said & (number >= 0) & (number < table.size)
     found[said] = UNKNOWN
     found[inside] = table[number[inside]]

@@ -24,7 +24,6 @@ from streams import times
 from streams.cells import booleans, numbers
 from streams.errors import InputError
 from streams.layout import ArrowFormat, Layout, RowFormat, decoded
-from streams.product_words import is_word, tells_words, told_number
 from streams.recordings import Frame
 from streams.rejections import Place, Rejections
 from streams.times import NO_TIME
@@ -238,14 +237,12 @@ class FrameDecoder:
             value, bad = booleans(cells)
         else:
             value, bad = numbers(cells, layout.marks)
-            if bad.any():
-                name = layout.names[column]
-                words = cells.filter(pa.array(bad)).dictionary_encode()
-                said = words.dictionary.to_pylist() if tells_words(name) else []
-                if said:
-                    which = words.indices.to_numpy(zero_copy_only=False)
-                    value[bad] = np.array([told_number(name, word) for word in said])[which]
-                    bad[bad] = np.array([not is_word(name, word) for word in said])[which]
+            if bad.any() and layout.words.tells(layout.names[column]):
+                said = cells.filter(pa.array(bad)).dictionary_encode()
+                which = said.indices.to_numpy(zero_copy_only=False)
+                number = np.array([layout.words.number(layout.names[column], word)
+                                   for word in said.dictionary.to_pylist()])[which]
+                value[bad], bad[bad] = number, np.isnan(number)
         if bad.any():
             self._reject_cells(frame, "not_a_number", np.flatnonzero(bad), column, cells)
         return value

@@ -29,11 +29,11 @@ from streams.instants import UnreadableTime, to_nanoseconds
 from streams.json_scan import Names, nesting
 from streams.kafka_columns import Columns, Decoded, Row, whole_times
 from streams.message_fields import Fields, envelope
-from streams.product_words import is_word, told_number
 from streams.read_ahead import Ahead
 from streams.refusals import Unusable
 from streams.schema_formats import SchemaReader, Unreadable, shaped
 from streams.schema_registry import number_of
+from streams.words import USUAL, Words
 
 #: Readings are handed on in batches of about this many; results do not depend on it.
 READINGS_PER_BATCH = 1 << 16
@@ -82,10 +82,11 @@ class Decoder:
 
     def __init__(
         self, registry: Registry, fields: Fields | None = None, limits: Limits | None = None,
-        schemas: SchemaReader | None = None,
+        schemas: SchemaReader | None = None, words: Words = USUAL,
     ) -> None:
         self.registry = registry
         self._schemas = schemas
+        self._words = words
         self.shapes: Counter[str] = Counter()
         self.units: Counter[str] = Counter()
         self.masked, self._columnar = 0, False  # rows are read ahead once such a message came
@@ -236,8 +237,8 @@ class Decoder:
 
     def _flat(self, key: bytes | None, asset: Any, time: Any, message: bytes) -> None:
         own = (self._fields.asset, self._fields.time)  # texts beside the numbers are passed over
-        values = {n: v if _is_number(v) else told_number(n, v) for n, v in _plain(message).items()
-                  if n not in own and (_is_number(v) or is_word(n, v))}
+        values = {n: self._in_numbers(n, v) for n, v in _plain(message).items() if n not in own}
+        values = {n: v for n, v in values.items() if _is_number(v)}
         if any(abs(value) > 1e308 for value in values.values()):
             raise Unusable("not_a_number")
         self._wide(self._asset_name(asset, key), time, values, "flat rows")
@@ -334,8 +335,7 @@ class Decoder:
             raise Unusable("no_values")
         for field, content in body.items():
             sensor = name if field == "value" else f"{name}.{field}" if name else field
-            if is_word(sensor, content):
-                content = told_number(sensor, content)
+            content = self._in_numbers(sensor, content)
             if content is not None and not _is_number(content):
                 raise Unusable("not_a_number")
             if not sensor:
@@ -388,7 +388,7 @@ class Decoder:
         if sensor is not None and not isinstance(sensor, str | list):
             raise Unusable("no_sensor")
         if isinstance(values, dict) and not isinstance(time, list):
-            values = {n: told_number(n, v) if is_word(n, v) else v for n, v in values.items()}
+            values = {n: self._in_numbers(n, v) for n, v in values.items()}
             good = {name: v if v is None or _is_number(v) else None for name, v in values.items()}
             bad = sum(v is not None and good[name] is None for name, v in values.items())
             if bad == len(values):
@@ -396,10 +396,17 @@ class Decoder:
             self._wide(self._asset_name(asset, key), time, good)
             self.masked += bad
             return
-        if values is None and isinstance(sensor, str) and is_word(sensor, body.get(f.value)):
-            self._envelope(key, asset, sensor, time, told_number(sensor, body[f.value]), None)
-            return
+        if values is None and isinstance(sensor, str):
+            said = self._in_numbers(sensor, body.get(f.value))
+            if _is_number(said):
+                self._envelope(key, asset, sensor, time, said, None)
+                return
         raise Unusable("not_a_number" if f.value in body or values is not None else "unknown_shape")
+
+    def _in_numbers(self, sensor: str, said: Any) -> Any:
+        """A word that has a number as that number; anything else as it is."""
+        number = self._words.number(sensor, said) if isinstance(said, str) else math.nan
+        return said if math.isnan(number) else number
 
     # -- parts ----------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from streams.settings import Settings
 from streams.state_records import FORMAT, Record
 from streams.telemetry import Telemetry
 from streams.unshown import Unshown
+from streams.words import Words
 
 #: Reasons from this code on concern the time: such a reading belongs to no row.
 _REFUSED_FROM = quality.REASONS.index("duplicate")
@@ -65,7 +66,7 @@ def decoder_of(settings: Settings, registry: Registry, schemas: SchemaReader | N
         registry,
         Fields(kafka.asset_field, kafka.sensor_field, kafka.time_field, kafka.value_field,
                kafka.values_field),
-        Limits(message_bytes=kafka.message_limit_bytes), schemas)
+        Limits(message_bytes=kafka.message_limit_bytes), schemas, Words.of(settings.monitor))
 
 
 @dataclass(slots=True, eq=False)

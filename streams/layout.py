@@ -8,6 +8,7 @@ Everything is decided once per file, from the names and the first rows, and writ
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from streams import times
 from streams.arrays import holds_arrays
 from streams.cells import Marks, booleans, guess_marks, numbers, present
 from streams.errors import InputError, UsageError
-from streams.product_words import is_word
 from streams.settings import InputSettings
+from streams.words import USUAL, Words
 
 TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date", "timestamputc", "timeutc",
               "datetimeutc", "utctime", "eventtime", "sampletime", "zeit", "zeitstempel", "datum")
@@ -81,6 +82,8 @@ class Layout:
         How numbers are written as text.
     notes : tuple of str
         What the user should know about how the file was understood, one sentence each.
+    words : Words
+        Which text is a number.
     """
 
     path: Path
@@ -95,6 +98,7 @@ class Layout:
     booleans: frozenset[int]
     marks: Marks
     notes: tuple[str, ...]
+    words: Words
 
     @property
     def is_long(self) -> bool:
@@ -138,6 +142,7 @@ def understand(
     head: Sequence[pa.Array],
     settings: InputSettings,
     delimiter: str | None,
+    words: Words = USUAL,
 ) -> Layout:
     """Decide what the columns mean.
 
@@ -151,6 +156,8 @@ def understand(
     settings : InputSettings
     delimiter : str or None
         Of a CSV file; it says how ``1,234`` is meant.
+    words : Words
+        Which text is a number.
 
     Raises
     ------
@@ -159,7 +166,7 @@ def understand(
     InputError
         No column of numbers, or a time column in which no time can be read.
     """
-    return _Reader(path, raw_names, head, settings, delimiter).layout()
+    return _Reader(path, raw_names, head, settings, delimiter, words).layout()
 
 
 class _Reader:
@@ -167,9 +174,10 @@ class _Reader:
 
     def __init__(
         self, path: Path, raw_names: Sequence[str], head: Sequence[pa.Array],
-        settings: InputSettings, delimiter: str | None,
+        settings: InputSettings, delimiter: str | None, words: Words,
     ) -> None:
         self.path = path
+        self.words = words
         self.settings = settings
         self.notes: list[str] = []
         self.names = self._unique([name.strip() for name in raw_names])
@@ -195,12 +203,13 @@ class _Reader:
             rest = [n for i, n in enumerate(self.names) if i not in self.taken]
             if rest:
                 self.notes.append(f"ignored {_listed(rest)}: no part of a long table")
-        words = frozenset(column for column in sensors if self.kinds[column] == "boolean")
-        if words:
-            self.notes.append(f"read as 0 and 1: {_listed([self.names[c] for c in words])}")
+        truths = frozenset(column for column in sensors if self.kinds[column] == "boolean")
+        if truths:
+            self.notes.append(f"read as 0 and 1: {_listed([self.names[c] for c in truths])}")
         return Layout(
             self.path, tuple(self.names), form, time_columns, asset_column, self.path_stem(),
-            sensor_column, value_column, sensors, words, self.marks, tuple(self.notes),
+            sensor_column, value_column, sensors, truths, self.marks, tuple(self.notes),
+            self.words,
         )
 
     def path_stem(self) -> str:
@@ -408,8 +417,7 @@ class _Reader:
         """Why a column is not watched; empty if it is."""
         kind, raw = self.kinds[column], self.names[column]
         if kind == "label":
-            words = pc.unique(present(self.head[column]).drop_null()).to_pylist()
-            return "" if words and all(is_word(raw, w) for w in words) else "text, not numbers"
+            return self._no_words(column)
         if kind == "time":
             return "a second time"
         if holds_arrays(self.head[column].type):
@@ -422,6 +430,20 @@ class _Reader:
         if unnamed and self._whole(column) and (np.diff(self._values(column)) == 1).all():
             return "a row number without a name"
         return ""
+
+
+    def _no_words(self, column: int) -> str:
+        """Why a column of text is not watched; empty if every word of it has a number."""
+        name, words = self.names[column], self.words
+        said = pc.unique(present(self.head[column]).drop_null()).to_pylist()
+        unknown = [word for word in said if math.isnan(words.number(name, word))]
+        if not unknown and said:
+            return ""
+        if not words.tells_state(name):
+            return "text, not numbers"
+        what = "is no known state" if len(unknown) == 1 else "are no known states"
+        return (f'{_listed(unknown)} {what}; [losses] states = ["{unknown[0]}=producing", …] says '
+                "what each means")
 
 
 _TIME_WITH_UNIT = re.compile(

@@ -16,6 +16,8 @@ from typing import TextIO
 from anomaly import inefficiency, ledger, states
 from anomaly.config import parse_budget
 from anomaly.errors import ConfigError
+from anomaly.production_roles import given_states
+from streams import settings as settings_module
 from streams.errors import EXIT_OK, OutputError, UsageError
 from streams.losses_booking import ROLES, LossesOptions, Result, booked, read_rows
 from streams.losses_page import page, table
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts-per-row", default="", metavar="NAME",
                         help="a column with the parts made since the row before")
     parser.add_argument("--states", default="", metavar="N=STATE,...",
-                        help=f"numbering of the state column (default PackML): "
+                        help=f"numbers or words of the state column (default PackML): "
                              f"{', '.join(states.STATES[1:])}")
     parser.add_argument("--cycle-seconds", action="append", default=[], metavar="[ASSET=]SECONDS",
                         help="nominal cycle, repeatable (default: learned from the first 40)")
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         files=tuple(args.files), out=args.out, calendar=args.calendar, config=args.config,
         columns={role: getattr(args, f"{role}_column") for role in ROLES},
         parts_per_row=args.parts_per_row,
-        state_names=_state_names(args.states) if args.states else states.PACKML,
+        states=_states(args),
         cycle_seconds=_cycle_seconds(args.cycle_seconds),
         line=tuple(name.strip() for name in args.line.split(",") if name.strip()),
         budget_per_week=budget,
@@ -152,15 +154,15 @@ def _number(value: float) -> float | None:
     return float(value) if value == value else None
 
 
-def _state_names(text: str) -> dict[int, str]:
-    found = {}
-    for part in text.split(","):
-        number, equals, name = part.partition("=")
-        if not equals or not number.strip().isdecimal() or name.strip() not in states.STATES:
-            raise UsageError(f"--states {part!r}: expected NUMBER=STATE with one of "
-                             f"{', '.join(states.STATES[1:])}")
-        found[int(number)] = name.strip()
-    return found
+def _states(args: argparse.Namespace) -> tuple[str, ...]:
+    if not args.states:
+        return settings_module.load(args.config, {}).monitor.losses.states
+    texts = tuple(args.states.split(","))
+    try:
+        given_states(texts)
+    except ConfigError as error:
+        raise UsageError(f"--{error}") from None
+    return texts
 
 
 def _cycle_seconds(texts: Sequence[str]) -> dict[str, float]:

@@ -16,6 +16,7 @@ import numpy as np
 from anomaly import inefficiency, ledger, observations, states
 from anomaly.batches import Float64, Int8, Int64
 from anomaly.booking import Records, State
+from anomaly.production_roles import state_table
 from anomaly.registry import Registry
 from streams import calendars
 from streams import settings as settings_module
@@ -24,6 +25,7 @@ from streams.errors import InputError, UsageError
 from streams.losses_feed import order_name
 from streams.recordings import open_recording
 from streams.rejections import Rejections
+from streams.words import Words
 
 #: What a column can be, and names by which it is found when the command line names none.
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -48,7 +50,7 @@ class LossesOptions:
     config: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     parts_per_row: str = ""
-    state_names: Mapping[int, str] = field(default_factory=lambda: states.PACKML)
+    states: tuple[str, ...] = ()
     cycle_seconds: Mapping[str, float] = field(default_factory=dict)
     line: tuple[str, ...] = ()
     budget_per_week: float = 1.0
@@ -98,11 +100,13 @@ def read_rows(options: LossesOptions) -> Rows:
     decoder = FrameDecoder(registry, rejections)
     parts: list[tuple[Int64, Int64, Float64]] = []
     wanted = dict(options.columns)
+    losses = replace(settings.monitor.losses, states=options.states, state_sensor=wanted["state"])
+    words = Words.of(replace(settings.monitor, losses=losses))
     if options.parts_per_row:
         wanted["parts"] = options.parts_per_row
     count = 0
     for path in options.files:
-        recording = open_recording(path, settings.input)
+        recording = open_recording(path, settings.input, words)
         for frame in recording.frames(count):
             count = frame.first_row + frame.rows
             if count > _ROWS_LIMIT:
@@ -247,7 +251,7 @@ def _states(rows: Rows, options: LossesOptions) -> tuple[Int8, dict[str, str]]:
         own = rows.asset == a
         power = rows.value[own, _ROLE["power"]]
         if np.isfinite(said[own]).any():
-            state[own] = states.canonical(states.mapper(options.state_names), said[own])
+            state[own] = states.canonical(state_table(options.states), said[own])
             how[name] = f"state tag {rows.found['state']!r}"
         elif np.isfinite(rows.value[own, _ROLE["parts"]]).any():
             how[name] = f"part counter {rows.found['parts']!r} alone"

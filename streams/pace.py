@@ -26,6 +26,7 @@ from streams.recordings import Frame, open_recording
 from streams.rejections import Rejections
 from streams.settings import Settings
 from streams.times import NO_TIME
+from streams.words import Words
 
 #: Rows that a recording is to keep: four times the warm-up of the settings …
 LEAST_ROWS = 2_000
@@ -90,7 +91,7 @@ def pace_of(settings: Settings, files: Sequence[Path]) -> Pace | None:
     What is wrong with the file is for whoever reads it in earnest.
     """
     try:
-        recording = open_recording(files[0], settings.input)
+        recording = open_recording(files[0], settings.input, Words.of(settings.monitor))
         if recording.layout.counts_rows:
             return None
         frames = recording.frames(0)

@@ -20,6 +20,7 @@ from streams.dialect import HEAD_ROWS
 from streams.errors import InputError, UsageError
 from streams.layout import Layout, understand
 from streams.settings import InputSettings
+from streams.words import USUAL, Words
 
 #: Values in one frame of a Parquet file: a few megabytes, large against the cost of a call.
 FRAME_VALUES = 1 << 20
@@ -132,7 +133,7 @@ class Recording:
             ) from error
 
 
-def open_recording(path: Path, settings: InputSettings) -> Recording:
+def open_recording(path: Path, settings: InputSettings, words: Words = USUAL) -> Recording:
     """Open a file and decide how it is to be read.
 
     Raises
@@ -144,11 +145,11 @@ def open_recording(path: Path, settings: InputSettings) -> Recording:
     """
     magic = _magic(path)
     if magic == _MAGIC or (path.suffix in (".parquet", ".pq") and magic[:2] != b"\x1f\x8b"):
-        return _open_parquet(path, magic, settings)
+        return _open_parquet(path, magic, settings, words)
     csv = open_csv(path, settings.delimiter or None)
     width = len(csv.dialect.header)
     head = [csv.head_column(index) for index in range(width)]
-    layout = understand(path, csv.dialect.header, head, settings, csv.dialect.delimiter)
+    layout = understand(path, csv.dialect.header, head, settings, csv.dialect.delimiter, words)
     csv.head.clear()  # of hundreds of files it would add up
     return Recording(path, csv.dialect.describe(), layout, csv, 0)
 
@@ -165,7 +166,9 @@ def _magic(path: Path) -> bytes:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _open_parquet(path: Path, magic: bytes, settings: InputSettings) -> Recording:
+def _open_parquet(
+    path: Path, magic: bytes, settings: InputSettings, words: Words
+) -> Recording:
     size = path.stat().st_size
     if not size:
         raise InputError(path, "the file is empty", 1)
@@ -192,7 +195,7 @@ def _open_parquet(path: Path, magic: bytes, settings: InputSettings) -> Recordin
         ) from error
     spread = settings.array_hz > 0 and any(arrays.holds_arrays(c.type) for c in batch.columns)
     head = arrays.flattened(batch.columns) if spread else batch.columns
-    layout = understand(path, names, head, settings, None)
+    layout = understand(path, names, head, settings, None, words)
     if not spread:
         return Recording(path, "Parquet", layout, None, rows)
     if not layout.time_columns:

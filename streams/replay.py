@@ -44,6 +44,7 @@ from streams.settings import Settings
 from streams.sinks import AlertFile, ReportSink, ScoreFile, Sink
 from streams.sources import FileSource
 from streams.times import NumberFormat
+from streams.words import Words
 
 #: Descriptions of files printed one by one; of more, only the first ones are.
 _READ_FROM_LIMIT = 5
@@ -80,7 +81,8 @@ def replay(options: ReplayOptions, stdout: TextIO, stderr: TextIO) -> int:
         further on: then the outputs hold what came before.
     """
     settings, chosen = _choose(options, _settings(options))
-    recordings = [open_recording(path, settings.input) for path in options.files]
+    words = Words.of(settings.monitor)
+    recordings = [open_recording(path, settings.input, words) for path in options.files]
     failures = _failures(options, settings, recordings)
     _check_outputs(options)
     if not options.quiet:

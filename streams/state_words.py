@@ -1,13 +1,14 @@
 """States that are told as text: the number that PackML gives them.
 
-The engine knows numbers only. A state called ``Execute`` or ``Running`` is as clear as 6, so the
-names of ANSI/ISA-TR88.00.02 and a few plain words beside them become its numbers, in any case and
-whatever stands between the letters. Only for sensors of a usual name of the state; a word that is
-not here stays text. ``[losses] states`` maps the numbers, wherever they came from.
+A state called ``Execute`` or ``Running`` is as clear as 6, so the names of ANSI/ISA-TR88.00.02 and
+a few plain words beside them become its numbers, in any case and whatever stands between the
+letters. ``[losses] states`` maps these numbers like any others, and gives other words their state
+(``words``).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -36,6 +37,7 @@ WORDS: Mapping[int, tuple[str, ...]] = {
 }
 
 
+@functools.lru_cache(4096)
 def is_state(sensor: str) -> bool:
     """Whether the sensor has a usual name of the state."""
     return sensor.lower().strip().replace(" ", "_") in ROLES["state"]
@@ -43,12 +45,13 @@ def is_state(sensor: str) -> bool:
 
 def state_number(word: str) -> float:
     """The PackML number of a word, or of digits written as text; NaN where it is none."""
-    return float(_NUMBER.get(_bare(word), "nan"))
+    return float(_NUMBER.get(bare(word), "nan"))
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
+    """What of a word counts: its letters and digits, without case."""
     return re.sub(r"[\W_]+", "", word.casefold())
 
 
-_NUMBER = {_bare(word): number for number, words in WORDS.items() for word in words} | {
+_NUMBER = {bare(word): number for number, words in WORDS.items() for word in words} | {
     str(number): number for number in WORDS}

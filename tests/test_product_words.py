@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from anomaly.regime_search import NAME_LEAST
-from streams.product_words import is_word, word_number
+from streams.product_words import word_number
+from streams.words import USUAL
 
 
 def test_a_word_has_one_number_for_good() -> None:
@@ -23,6 +24,6 @@ def test_a_number_in_text_is_that_number_and_nothing_is_nothing() -> None:
 
 
 def test_only_words_of_what_is_made_are_told() -> None:
-    assert is_word("Rezept-Nr.", "A")
-    assert not is_word("Rezept-Nr.", 4.0)
-    assert not is_word("note", "A")
+    assert USUAL.number("Rezept-Nr.", "A") == word_number("A")
+    assert math.isnan(USUAL.number("Rezept-Nr.", 4.0))
+    assert math.isnan(USUAL.number("note", "A"))

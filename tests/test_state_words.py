@@ -7,8 +7,8 @@ import math
 import pytest
 
 from anomaly.states import PACKML
-from streams.product_words import is_word, told_number
 from streams.state_words import WORDS, state_number
+from streams.words import USUAL
 
 
 def test_every_number_of_packml_has_a_word_and_no_word_two_numbers() -> None:
@@ -22,16 +22,11 @@ def test_every_number_of_packml_has_a_word_and_no_word_two_numbers() -> None:
     ("Execute", 6), (" EXECUTE ", 6), ("En_Marcha", 6), ("6", 6), ("Läuft", 6), ("Held", 11)])
 def test_case_and_what_stands_between_do_not_matter(word: str, number: int) -> None:
     assert state_number(word) == number
-    assert is_word("Machine State", word)
-    assert told_number("Machine State", word) == number
+    assert USUAL.number("Machine State", word) == number
 
 
 @pytest.mark.parametrize("sensor, word", [
     ("state", "California"), ("state", ""), ("state", "99"), ("note", "Execute")])
 def test_other_words_and_other_sensors_stay_text(sensor: str, word: str) -> None:
-    assert not is_word(sensor, word)
+    assert math.isnan(USUAL.number(sensor, word))
 
-
-def test_a_word_without_a_number_is_none() -> None:
-    assert math.isnan(told_number("state", "California"))
-    assert told_number("product", "Execute") > 1e9  # what is made may be called anything
