@@ -31,6 +31,7 @@ _FEW = 2.0  # a deviation from n values is told larger by so many nths: it may b
 _OUTLASTS = 2.0  # times as long as what the reference was learned from: no more will be known
 _BEYOND = 1.4  # of the short-run deviation: what ten means of independent cycles seldom show
 _PEAK = 60.0  # nats that one excursion of the warm-up may teach
+_END = 6.0  # nats at most for a share that fires, so that it is soon over when usual again
 _REACH = 1.5  # limits at which a sum stops growing, so that an end is seen
 
 Records = npt.NDArray[np.void]
@@ -66,7 +67,7 @@ CHART = np.dtype([
     ("learned", np.float64),  # values that a mean was learned from, and from how many at most
     ("enough", np.float64),
     ("worth", np.float64),  # its variance against that which is assumed: what each of them is worth
-    ("held", np.float64),  # of the present excursion: total, outliers held
+    ("held", np.float64),  # of the present excursion: total, outliers held; level of a share
     ("recent", np.float64),  # level of late, beside ``usual``: the trend; nothing is judged by it
 ])
 
@@ -90,7 +91,8 @@ def follow(
     chart["rows"] += 1.0
     chart["count"] += trials
     chart["total"] += value
-    chart["held"] += chart["centre"] + size * chart["scale"]
+    if chart["scale"] > 0.0:
+        chart["held"] += chart["centre"] + size * chart["scale"]
     actual = chart["total"] / chart["count"]
     if chart["wanders"] == 1:
         _wander(chart, chart["centre"] + size * chart["scale"], shift)
@@ -119,13 +121,15 @@ def _evidence(
     The reference is as uncertain as its number of cycles makes it, so that the ratio of the
     likelihoods is one of means over that uncertainty (a Bayes factor with the reference as its
     prior: Gaussian for a mean, gamma for a share). While it fires, the plain ratio tells the end;
-    of a share it is that of the level it rose to, or jams that are over would go on for a day.
+    of a share it is that of the level at the latest event, which what comes after does not dilute.
     """
     if chart["scale"] <= 0.0 and chart["firing"] == 1:
         share = chart["centre"]
-        raised = max(chart["total"] / chart["count"], factor * share)
+        if size > 0.0 or chart["held"] == 0.0:
+            chart["held"] = max(chart["total"] / chart["count"], factor * share)
+        raised = chart["held"]
         reached = chart["sum"] + size * np.log(raised / share) - trials * (raised - share)
-        chart["sum"] = min(max(reached, 0.0), _REACH * limit)
+        chart["sum"] = min(max(reached, 0.0), _END)
         return float(chart["sum"])
     if chart["scale"] > 0.0:
         reached = chart["sum"] + chart["gain"] * size - trials * chart["cost"]

@@ -79,6 +79,24 @@ def test_the_promise_is_kept_over_long_healthy_time() -> None:
     assert 0.2 <= (found["firing"] == 1).sum() / weeks <= 1.5
 
 
+def test_short_stops_that_are_over_are_soon_said_to_be_over() -> None:
+    """A called level that is diluted by what comes after took twice as long."""
+    generator = np.random.default_rng(11)
+    table, bad = cycles(count=HEALTHY + 2500, seed=11), slice(HEALTHY, HEALTHY + 250)
+    more = generator.random((ASSETS, 250)) < 0.08
+    table["seconds"][:, bad] += more * CYCLE * (1.0 + 4.0 * generator.random(more.shape))
+    found = judged(table)
+    found = found[found["kind"] == small.MICRO_STOPS]
+    ends = []
+    for asset in range(ASSETS):
+        own = found[(found["asset"] == asset) & (found["row"] % (HEALTHY + 2500) > HEALTHY)]
+        called, over = own[own["firing"] == 1], own[own["firing"] == 0]
+        if called.size and called["row"][0] % (HEALTHY + 2500) < bad.stop:
+            ends.append(over["row"][0] % (HEALTHY + 2500) - bad.stop if over.size else 2250)
+    assert len(ends) > 0.9 * ASSETS
+    assert np.median(ends) <= 150
+
+
 def test_each_other_kind_is_found_as_itself() -> None:
     generator = np.random.default_rng(3)
     changed = slice(HEALTHY, None)

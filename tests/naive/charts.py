@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-LOW, PRIOR, REACH, CLIP = 1.0, 15.0, 1.5, 3.0
+LOW, PRIOR, REACH, CLIP, END = 1.0, 15.0, 1.5, 3.0, 6.0
 EVENTS, OUTLASTS = 100.0, 2.0
 BATCH, TIMES, FEW, BEYOND, PEAK = 25, 4.0, 2.0, 1.4, 60.0
 NOISE_CYCLES, NOISE_SLACK = 40.0, 1.3
@@ -61,17 +61,19 @@ class Share:
         found = []
         inside: list[float] = []
         peak = 0.0
+        high: float | None = None
         for event in events:
             if self.sum <= 0.0:
-                inside, peak = [], 0.0
+                inside, peak, high = [], 0.0, None
             limit = self.seen.limit(self.theory, per_limit)
             self.seen.rows += 1.0
             inside.append(event)
             if self.firing:
                 low = self.probability
-                high = max(sum(inside) / len(inside), self.factor * low)
+                if event > 0.0 or high is None:
+                    high = max(sum(inside) / len(inside), self.factor * low)
                 ratio = event * math.log(high / low) - (high - low)
-                self.sum = min(max(self.sum + ratio, 0.0), REACH * limit)
+                self.sum = min(max(self.sum + ratio, 0.0), END)
             else:  # the gamma prior integrated out: a rate that rose against one that did not
                 k, n = sum(inside), float(len(inside))
                 rose = k * math.log(self.factor) - (self.events + 0.5 + k) * math.log(
