@@ -8,7 +8,6 @@ Everything is decided once per file, from the names and the first rows, and writ
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -417,7 +416,8 @@ class _Reader:
         """Why a column is not watched; empty if it is."""
         kind, raw = self.kinds[column], self.names[column]
         if kind == "label":
-            return self._no_words(column)
+            said = pc.unique(present(self.head[column]).drop_null()).to_pylist()
+            return self.words.refusal(raw, said)
         if kind == "time":
             return "a second time"
         if holds_arrays(self.head[column].type):
@@ -430,20 +430,6 @@ class _Reader:
         if unnamed and self._whole(column) and (np.diff(self._values(column)) == 1).all():
             return "a row number without a name"
         return ""
-
-
-    def _no_words(self, column: int) -> str:
-        """Why a column of text is not watched; empty if every word of it has a number."""
-        name, words = self.names[column], self.words
-        said = pc.unique(present(self.head[column]).drop_null()).to_pylist()
-        unknown = [word for word in said if math.isnan(words.number(name, word))]
-        if not unknown and said:
-            return ""
-        if not words.tells_state(name):
-            return "text, not numbers"
-        what = "is no known state" if len(unknown) == 1 else "are no known states"
-        return (f'{_listed(unknown)} {what}; [losses] states = ["{unknown[0]}=producing", …] says '
-                "what each means")
 
 
 _TIME_WITH_UNIT = re.compile(

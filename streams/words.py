@@ -7,7 +7,7 @@ settings that name them; any other text is no number.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anomaly.config import MonitorConfig
@@ -61,6 +61,18 @@ class Words:
             own = self.states.get(bare(word))
             return state_number(word) if own is None else float(own)
         return word_number(word) if self.tells_product(sensor) else math.nan
+
+    def refusal(self, sensor: str, said: Sequence[str]) -> str:
+        """Why text that such a sensor says is no number; empty if every word has one."""
+        unknown = [word for word in said if math.isnan(self.number(sensor, word))]
+        if said and not unknown:
+            return ""
+        if not unknown or not self.tells_state(sensor):
+            return "text, not numbers"
+        listed = ", ".join(repr(word) for word in unknown[:6])
+        what = "is no known state" if len(unknown) == 1 else "are no known states"
+        return (f'{listed} {what}; [losses] states = ["{unknown[0]}=producing", …] says what each '
+                "means")
 
 
 #: Without a setting.
