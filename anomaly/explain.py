@@ -448,6 +448,8 @@ def _value(words: Mapping[str, str], lead: Contribution) -> str:
     change = lead.actual - lead.expected
     if lead.expected and 0.005 <= abs(change / lead.expected) < 10:
         percent = f", {change / abs(lead.expected):+.0%}".replace("%", " %")
+    # Smoothed, a sensor that says nought approaches it for ever.
+    actual = lead.actual if abs(lead.actual) > 1e-6 * abs(lead.expected) else 0.0
     return words["value"].format(
-        actual=quantity(lead.actual), expected=quantity(lead.expected), percent=percent
+        actual=quantity(actual), expected=quantity(lead.expected), percent=percent
     )

@@ -24,6 +24,12 @@ def test_the_english_sentence_word_for_word() -> None:
     )
 
 
+def test_a_sensor_that_has_come_to_nought_is_told_as_nought() -> None:
+    text = sentence("en", "level", "firing", "Press 3", ONSET, math.nan,
+                    (Contribution("power", 1.0, 12.65, 2.655e-24),), None)
+    assert "(0 where 12.65 is expected, -100 %)" in text
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     "kind", ["level", "drift", "pattern", "forecast", "coupling", "rate", "sensor_fault",
