@@ -8,7 +8,8 @@ promised alarms, ever after. So beside the rows that are judged, means over ``la
 are kept from the first row on, as many as a warm-up has. When the last of them closes, the machine
 is learned anew from them alone, and from then on they are judged instead. A shift does not know a
 machine either: when :data:`FURTHER` times as many have followed, it is learned anew from all of
-them when its turn comes, unless a case is open then. What looks at sensors and losses goes on with
+them when its turn comes; if a case that none of them tells of is open then, at a later turn. What
+looks at sensors and losses goes on with
 every row. A machine whose rows are not too fast keeps them for good.
 
 State
@@ -33,7 +34,7 @@ from anomaly.batches import Bool, Float64, Int8, Int64, RowBatch
 from anomaly.kernel import kernel
 from anomaly.observations import RESTS
 
-VERSION = 2
+VERSION = 3
 
 #: Rows closer together than this, and a false alarm rarer than one in so many of them: about one
 #: healthy row in 10,000 is a true novelty on real machines, which no threshold removes.
@@ -47,6 +48,8 @@ FURTHER = 5
 #: Learning from so many takes a tenth of a second: machines that have them at the same time wait
 #: for their turns, within so many windows: a day of rows of a minute.
 TURNS = 1440
+#: So often: a case that stays open for a week is no matter of what has been learned.
+TRIES = 7
 
 COLLECTS, GROWN, SLOW, KNOWN = 0, 1, 2, 3
 
@@ -61,7 +64,10 @@ ASSET = np.dtype([
     ("windows", np.int32),   # closed while it collects,
     ("seen", np.int64),      # and the rows in them
     ("kept", np.int32),
-    ("first", np.int64),     # number of the first window that was kept
+    ("first", np.int64), ("last", np.int64),  # numbers of those windows
+    ("turns", np.int32),     # to learn a second time, the end of the keeping first
+    ("asked", np.int32),     # whether it might learn then
+    ("over", np.int32),      # 1 = it has learned, 2 = it will not
 ])
 TAG = np.dtype([
     ("serial", np.int32),
@@ -101,7 +107,7 @@ def said(state: State, asset: int, row_seconds: float) -> str:
     if own["stage"] == SLOW:
         return ""
     means = f"means of {row_seconds:g} s"
-    if own["stage"] == KNOWN:
+    if own["stage"] == KNOWN or own["over"] > 0:
         return f"judged by {means}"
     if own["stage"] == GROWN:
         return (f"judged by {means}, learned anew once {(1 + FURTHER) * most} are known "
@@ -208,7 +214,7 @@ def choose(
     judged, came_to = np.empty(len(rows), np.bool_), np.zeros(len(rows), np.int8)
     turned = admit(
         state["asset"], state["asset_later_step"], state["tag_later_rows"],
-        state["tag_further_rows"], table, turn, round(row_seconds * 1e9), least_rows,
+        state["tag_further_rows"], table, turn, TURNS, TRIES, round(row_seconds * 1e9), least_rows,
         rows.asset, rows.time_ns, rows.x, merged.later, rests, judged, came_to)
     if turned == 0 and judged.all():
         return Chosen(rows, works, merged.origin)
@@ -222,6 +228,28 @@ def choose(
                int(merged.origin[r]))
               for r in np.flatnonzero((came_to == GROWN) | (came_to == KNOWN))),
         tuple(rows.asset[np.flatnonzero(came_to == SLOW)].tolist()))
+
+
+def may_learn(state: State, asset: int, quiet: bool) -> bool:
+    """Whether the second learning is to be done at this turn; ``quiet``: no case is open.
+
+    What has been told is not learned: never, if a case is open with the last mean that is kept.
+    """
+    own = state["asset"][asset : asset + 1]
+    if own["over"][0]:
+        return False
+    own["asked"] += 1
+    learns = quiet and own["asked"][0] > 1
+    if learns:
+        own["over"] = 1
+    elif own["asked"][0] > TRIES or not (quiet or own["asked"][0] > 1):
+        own["over"] = 2
+    return bool(learns)
+
+
+def is_over(state: State, asset: int) -> bool:
+    """Whether nothing will be learned any more from what is kept."""
+    return bool(state["asset"]["over"][asset] > 0)
 
 
 def kept(state: State, asset: int, tags: Int64, row_seconds: float, count: int) -> RowBatch:
@@ -298,13 +326,14 @@ def gather(
 @kernel
 def admit(
     asset_state: Any, later_step: Any, later_rows: Float64, further_rows: Any, table: Int64,
-    turn: Int64, span_ns: int, least_rows: float, asset: Int64, time_ns: Int64,
-    x: Float64, later: Int64, rests: Bool, judged: Bool, came_to: Int8,
+    turn: Int64, between: int, tries: int, span_ns: int, least_rows: float, asset: Int64,
+    time_ns: Int64, x: Float64, later: Int64, rests: Bool, judged: Bool, came_to: Int8,
 ) -> int:
-    """Which rows are judged; returns how many assets came to another stage.
+    """Which rows are judged; returns how many assets came to another stage, or to a turn.
 
     ``judged bool[m]`` and ``came_to int8[m]``, the stage that the asset came to at this row, are
-    written; ``came_to`` comes as zeros.
+    written; ``came_to`` comes as zeros. KNOWN with the last mean that is kept, and at each turn,
+    ``between`` windows apart, so many ``tries``.
     """
     turned = 0
     first, most = later_rows.shape[1], later_step.shape[1]
@@ -333,6 +362,7 @@ def admit(
                     else:
                         further_rows[tag, k - first] = value
             own["kept"] += 1
+            own["last"] = number
         stage = own["stage"]
         if stage == COLLECTS and own["windows"] == TRIAL_WINDOWS and (
             own["seen"] < least_rows * TRIAL_WINDOWS
@@ -340,8 +370,16 @@ def admit(
             stage = SLOW
         elif stage == COLLECTS and own["kept"] == first:
             stage = GROWN
-        elif own["kept"] == most and number - own["first"] >= later_step[a, most - 1] + turn[a]:
-            stage = KNOWN
+        elif own["kept"] == most and (
+            own["turns"] == 0
+            or number - own["last"] >= turn[a] + between * (own["turns"] - 1)
+        ):
+            came_to[r] = KNOWN
+            turned += 1
+            if own["turns"] == tries:
+                own["stage"] = KNOWN
+            own["turns"] += 1
+            continue
         if stage != own["stage"]:
             own["stage"] = stage
             came_to[r] = stage

@@ -356,9 +356,12 @@ class Monitor:
         rows = later_rows.kept(
             later, asset, tags, self.config.windows.later_row_seconds or 0.0, count)
         if count > self.config.reference_rows:
-            room.forget_warm_up(self._state, asset, tags, room.LATER)
-            if not alerts.is_quiet(self._state["alerts"], asset):
-                return  # what was told is not learned: maintenance does that
+            learns = later_rows.may_learn(
+                later, asset, alerts.is_quiet(self._state["alerts"], asset))
+            if later_rows.is_over(later, asset):
+                room.forget_warm_up(self._state, asset, tags, room.LATER)
+            if not learns:
+                return
         anew = {name: state for name, state in self._state.items() if name not in room.LASTING}
         room.forget(anew, self._fresh(1, 1, True, True), asset, tags)
         known["rows"][asset] = known["warm_up"][asset] = known["muted"][asset] = count

@@ -29,11 +29,12 @@ def means(rows: Sequence[Row], span_ns: int) -> list[tuple[int, int, Row]]:
 
 def judged(
     rows: Sequence[Row], span_ns: int, rests: Sequence[bool], warm_up: int, least_rows: float,
-    further: int, turn: int, trial: int = 8,
+    further: int, turn: int, between: int, tries: int, trial: int = 8,
 ) -> tuple[list[int], list[Row], list[tuple[int, list[Row]]]]:
     """Places of the rows that are judged as they came, the means that are, and what was learned.
 
-    ``rests``: at each mean, whether the machine is at rest. Learned: where, and from which means.
+    ``rests``: at each mean, whether the machine is at rest. Learned: where, and from which means;
+    all of them with the last one, and so often as it might be tried.
     """
     among = {place: (count, row) for place, count, row in means(rows, span_ns)}
     came: list[int] = []
@@ -55,8 +56,9 @@ def judged(
             if not slow and not at_rest and len(kept) < most:
                 kept.append(row)
             first = not learned and len(kept) == warm_up
-            again = len(learned) == 1 and len(kept) == most and (
-                row[0] >= kept[-1][0] + turn * span_ns)
+            turns = len(learned) - 1  # 0: the last one has just been kept
+            again = 0 <= turns <= tries and len(kept) == most and (
+                not turns or row[0] >= kept[-1][0] + (turn + (turns - 1) * between) * span_ns)
             if not slow and (first or again):
                 learned.append((place, list(kept)))
         if not learned:
