@@ -31,6 +31,9 @@ from anomaly.detectors import Detector, State, run_again, run_fit
 from anomaly.registry import Registry
 from anomaly.watchers import Watchers
 
+#: Of the rows kept: a machine that works less in its warm-up is learned as it is, rests included.
+WORK_SHARE = 0.2
+
 
 @dataclass(slots=True, eq=False)
 class Baseline:
@@ -94,6 +97,12 @@ class Baseline:
         kept = state["reference"]
         asset = kept["asset"]
         tags = self.registry.tags(a)
+        rests = self.shop.at_rest(
+            state, a, {t: c for c, t in enumerate(tags.tolist())}, rows, times_ns)
+        if rests is not None and rests.any() and (
+            np.count_nonzero(~rests) >= WORK_SHARE * len(rests)
+        ):
+            rows, times_ns, score = rows[~rests], times_ns[~rests], score[~rests]
         mapped = regime_fit.fit(
             self.config.regimes, state["regimes"], tags, a, rows, self._told_by(a))
         if mapped is not None:
@@ -107,7 +116,7 @@ class Baseline:
         interval_seconds = float(asset["interval_s"][a])
         rows = leeway.fit(
             state["leeway"], a, tags, rows, times_ns, interval_seconds, kept["tag"],
-            self.shop.starts_and_stops(tags), interval_seconds < self.fast_step_seconds)
+            self.shop.starts_and_stops(state, a, tags), interval_seconds < self.fast_step_seconds)
         for j, (bound, config) in enumerate(zip(self.detectors, self.configs, strict=True)):
             if bound.fit is not None:
                 column = np.full(len(rows), np.nan)
@@ -121,6 +130,7 @@ class Baseline:
         calibration.fit(*state["calibration"].values(), self.role, a, score, inflation)
         self.watchers.fit(state, a, len(tags), score, inflation)
         asset["ready"][a] = 1
+        self.shop.believe(state, a)
         room.forget_warm_up(state, a, tags)
 
     def _told_by(self, a: int) -> regime_fit.Told:

@@ -107,15 +107,52 @@ class Judge:
         place, asset = np.arange(m), self.state["reference"]["asset"]
         fired = self.state["alerts"]["asset"]["state"] == alerts.FIRING
         told = asset["rows"] >= asset["muted"]
-        if works is not None:
-            place = np.flatnonzero(works != observations.RESTS)
+        if works is None and self.shop.guesses:
+            works = np.zeros(m, np.int8)
+        if works is None:
+            while place.size:  # once, unless an asset proves to have too many operating modes
+                place = self._judge_some(rows, place, judged, made)
+        else:
             machine_share[works == observations.SETTLES] = np.nan  # followed, and nothing told
-        while place.size:  # once, unless an asset proves to have too many operating modes
-            place = self._judge_some(rows, place, judged, made)
-        if works is not None:
+            works = self._judge_work(rows, works, judged, made)
             observations.hold(fired, told, rows.asset, works, judged.alert, judged.may_fire)
         return judged, outlook.attach(
             self.config, self.voice, self.shop, self.state, self._table, rows, made)
+
+    def _judge_work(
+        self, rows: RowBatch, works: Int8, judged: Judged, made: list[tuple[int, Alert]]
+    ) -> Int8:
+        """Judge the rows at which the machine does not rest; ``works`` without doubtful rests.
+
+        What is doubtful depends on the references: they change with the row that ends a warm-up,
+        and with one that begins it anew.
+        """
+        found, later = works.copy(), np.arange(len(rows))
+        while later.size:
+            now, later = self._until_learned(rows.asset, works, later)
+            doubted = works[now]
+            self.shop.doubt(self.state, self._table, windows.taken(rows, now), doubted)
+            found[now] = doubted
+            left = self._judge_some(rows, now[doubted != observations.RESTS], judged, made)
+            for a in np.unique(rows.asset[left]).tolist():
+                own = now[rows.asset[now] == a]
+                later = np.union1d(later, own[own >= left[rows.asset[left] == a][0]])
+        return found
+
+    def _until_learned(self, asset: Int64, works: Int8, place: Int64) -> tuple[Int64, Int64]:
+        """Of the rows at ``place``: those up to its asset's last one of a warm-up, and the others.
+
+        All of an asset that is not in its warm-up, or whose rests are not doubted.
+        """
+        known = self.state["reference"]["asset"]
+        after = np.zeros(place.size, np.bool_)
+        for a in np.unique(asset[place]).tolist() if self.shop.guesses else ():
+            if not known["ready"][a]:
+                own = asset[place] == a
+                worked = np.cumsum(own & (works[place] != observations.RESTS))
+                after |= own & (worked - (works[place] != observations.RESTS)
+                                >= known["warm_up"][a] - known["rows"][a])
+        return place[~after], place[after]
 
     def _judge_some(
         self, rows: RowBatch, place: Int64, judged: Judged, made: list[tuple[int, Alert]]

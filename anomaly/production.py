@@ -23,6 +23,7 @@ import numpy.typing as npt
 from anomaly import (
     accounts,
     bottleneck,
+    guessing,
     inefficiency,
     ledger,
     levels,
@@ -207,9 +208,42 @@ class Stage:
         """Whether any asset's cycles or states are read from a signal."""
         return self.roles is not None and self.roles.guesses
 
-    def starts_and_stops(self, tags: Int64) -> bool:
-        """Whether one of these tags, an asset's, tells when it works."""
-        return self.roles is not None and bool((self.roles.tag[tags] == ROLE["state"]).any())
+    def starts_and_stops(self, state: Mapping[str, State], asset: int, tags: Int64) -> bool:
+        """Whether one of these tags, the asset's, tells when it works, or its level does."""
+        if self.roles is None:
+            return False
+        guessed = asset < len(self.roles.level) and self.roles.level[asset] >= 0 and bool(
+            state["levels"]["asset_row"]["known"][asset])
+        return guessed or bool((self.roles.tag[tags] == ROLE["state"]).any())
+
+    def at_rest(
+        self, state: Mapping[str, State], asset: int, column: Mapping[int, int], rows: Float64,
+        times_ns: Int64,
+    ) -> Bool | None:
+        """bool[w]: see ``levels.at_rest``; None where nothing is guessed from a level.
+
+        ``column``: of the asset's tags, in ``rows float64[w, d]``.
+        """
+        if self.roles is None or asset >= len(self.roles.level) or self.roles.level[asset] < 0:
+            return None
+        values = np.ascontiguousarray(rows[:, column[int(self.roles.guessed[asset, 1])]])
+        return levels.at_rest(state["levels"]["asset_row"][asset], times_ns, values)
+
+    def doubt(
+        self, state: Mapping[str, State], table: Int64, rows: RowBatch, works: Int8
+    ) -> None:
+        """Take rests back, in ``works int8[m]``, that only a meter tells; see ``levels.doubt``."""
+        if self.roles is not None and self.roles.guesses:
+            known = state["reference"]
+            levels.doubt(
+                state["levels"]["asset_row"], self.roles.guessed[:, 1], table,
+                known["asset"]["ready"], known["tag"], rows.asset, rows.time_ns, rows.x, works,
+                observations.RESTS)
+
+    def believe(self, state: Mapping[str, State], asset: int) -> None:
+        """Its meter is believed anew."""
+        if "levels" in state and asset < len(state["levels"]["asset_row"]):
+            levels.believe(state["levels"], asset)
 
     def books(self, tag: int) -> bool:
         """Whether the tag tells something of the production: then it is no level to be judged."""
@@ -217,7 +251,8 @@ class Stage:
 
     def sayings(self, state: Mapping[str, State]) -> dict[int, str]:
         """What is read from a sensor's signal, in words, by tag; empty where nothing is."""
-        return {} if self.roles is None or not self.roles.guesses else sayings(state, self.roles)
+        return {} if self.roles is None or not self.roles.guesses else guessing.sayings(
+            state, self.roles)
 
     def read_from(self, state: Mapping[str, State], registry: Registry, asset: int) -> list[str]:
         """What of the asset is read from a signal, as sentences that name the sensor."""
@@ -228,7 +263,7 @@ class Stage:
         own = self.roles.guessed[asset : asset + 1]
         mine = {name: {"asset_row": state[name]["asset_row"][asset : asset + 1]}
                 for name in ("shapes", "levels")}
-        return list(sayings(mine, replace(self.roles, guessed=own), names).values())
+        return list(guessing.sayings(mine, replace(self.roles, guessed=own), names).values())
 
     def counts(self, tags: int) -> Bool:
         """bool[tags]: sensors that only count or name a state: booked, with no level to judge."""
@@ -341,33 +376,6 @@ def statement(
         config.prices, energy_unit)
 
 
-def sayings(
-    state: Mapping[str, State], roles: Roles, names: Mapping[int, str] | None = None
-) -> dict[int, str]:
-    """What is read from a signal's shape or level, and how sure that is, by tag.
-
-    ``names``: of the tags; without them the sentence is said of the sensor itself.
-    """
-    found: dict[int, list[str]] = {}
-    shape, level = state["shapes"]["asset_row"], state["levels"]["asset_row"]
-    for a, (tag_shape, tag_level) in enumerate(roles.guessed.tolist()):
-        if tag_shape >= 0 and shape[a]["phase"] == shapes.FOUND:
-            of = "its shape" if names is None else f"the shape of `{names[tag_shape]}`"
-            found.setdefault(tag_shape, []).append(
-                f"cycles are read from {of}: about {shape[a]['usual_ns'] / 1e9:.3g} s each "
-                f"(confidence {_percent(shape[a]['confidence'])})")
-        if tag_level >= 0 and level[a]["known"]:
-            of = "it" if names is None else f"`{names[tag_level]}`"
-            found.setdefault(tag_level, []).append(
-                f"idle and running are guessed from {of}: about {level[a]['idle']:.4g} and "
-                f"{level[a]['running']:.4g} (confidence {_percent(level[a]['confidence'])})")
-    return {tag: "; ".join(told) for tag, told in found.items()}
-
-
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.0f} %"
-
-
 def restart(state: Mapping[str, State], asset: int) -> None:
     """What was usual may have changed (maintenance): the asset's references are learned anew."""
     if asset < len(state["production"]["asset_shop"]):
@@ -434,7 +442,7 @@ def _settle(
     canonical = states.canonical(state_table(config.states), said)
     told = canonical.copy()
     if roles.guesses:
-        canonical = _guess(state, roles, asset, time_ns, x, canonical)
+        canonical, told = guessing.read(state, roles, asset, time_ns, x, canonical)
     product, parts, energy = np.empty(n, np.int64), np.empty(n), np.empty(n)
     observations.translate(
         own["asset_shop"], own["asset_product"], config.cycle_state, asset, time_ns, x, product,
@@ -445,7 +453,6 @@ def _settle(
                              parts, rejects, canonical)
     observed = ledger.Observations(asset, time_ns, canonical, product, parts, rejects, energy)
     settled = ledger.run(config.ledger, state["ledger"], plan.planned, observed)
-    # Only a tag's word keeps a row from being judged: a guess would hide a fault that looks so.
     observations.working(own["asset_shop"], roles.shape < 0, asset, time_ns, told, settled.parts,
                          works)
     accounts.begin_orders(
@@ -473,19 +480,3 @@ def _settle(
         findings = _with_moves(findings, moved, inefficiency.BOTTLENECK_SHARE * share)
     findings["row"] = closed_at[findings["row"]]
     return Produced(findings, judged_at, worked, asset, closed_at, works)
-
-
-def _guess(
-    state: Mapping[str, State], roles: Roles, asset: Int64, time_ns: Int64, x: Float64,
-    canonical: Int8,
-) -> Int8:
-    """Cycles written into ``x`` as parts per row, and states, as the signals tell them."""
-    every = np.arange(asset.size)
-    signal = np.where(roles.shape[asset] >= 0, x[every, roles.shape[asset]], np.nan)
-    level = np.where(roles.level[asset] >= 0, x[every, roles.level[asset]], np.nan)
-    ended, seconds = shapes.run(state["shapes"], roles.shape, asset, time_ns, signal)
-    told = roles.shape[asset] >= 0
-    x[told, ROLE["parts_per_row"]] = ended[told]
-    x[told, ROLE["cycle"]] = seconds[told]
-    guessed = levels.run(state["levels"], roles.level, asset, time_ns, level)
-    return np.where(roles.level[asset] >= 0, guessed, canonical)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from anomaly import levels, shape_search, shapes, states
+from anomaly import shape_search, shapes
 from anomaly.batches import reading_batch
 from anomaly.config import ConfigError, parse
 from anomaly.monitor import Monitor
 from anomaly.production_roles import Config, role_names
 from anomaly.registry import Registry
 from tests.naive import shapes as naive
-from tests.naive.levels import Levels
 
 START = 1_700_000_000 * 10**9
 
@@ -180,63 +178,6 @@ def test_cuts_restarts_and_others_change_no_bit(seed: int) -> None:
     assert not any(np.isnan(array).any() for array in whole.values() if array.dtype == float)
 
 
-def minutes(seed: int, count: int, idle_share: float, noise_share: float = 0.05) -> np.ndarray:
-    """Power at ten seconds: runs of 20 minutes at 6, rests at 2."""
-    rng = np.random.default_rng(seed)
-    resting = np.repeat(rng.random(count // 120 + 1) < idle_share, 120)[:count]
-    return np.where(resting, 2.0, 6.0) * (1.0 + noise_share * rng.normal(size=count))
-
-
-def guessed(power: np.ndarray, edges: tuple[int, ...] = ()) -> tuple[np.ndarray, dict[str, Any]]:
-    state = levels.allocate(1)
-    time_ns = START + np.arange(power.size) * 10 * 10**9
-    parts = [
-        levels.run(state, np.zeros(1, np.int64), np.zeros(high - low, np.int64),
-                   time_ns[low:high], power[low:high])
-        for low, high in zip((0, *edges), (*edges, power.size), strict=True)]
-    return np.concatenate(parts), state
-
-
-def test_idle_and_running_are_guessed_and_then_told() -> None:
-    power = minutes(1, 8000, 0.3)
-    found, state = guessed(power)
-    own = state["asset_row"][0]
-    assert own["known"] == 1
-    assert own["confidence"] > 0.9
-    assert (own["idle"], own["running"]) == pytest.approx((2.0, 6.0), rel=0.05)
-    told = np.flatnonzero(found != states.UNCHANGED)
-    mean = np.array([power[i - 6 : i].mean() for i in told])
-    clear = np.abs(mean - 4.0) > 1.5
-    assert np.array_equal(found[told][clear] == states.PRODUCING, mean[clear] > 4.0)
-    for edges in ((1,), (1445,), (900, 2000, 5001)):
-        again, other = guessed(power, edges)
-        assert np.array_equal(again, found)
-        assert all(state[name].tobytes() == other[name].tobytes() for name in state)
-
-
-@pytest.mark.parametrize("kind", ["white", "walk", "memory"])
-def test_nothing_is_guessed_from_one_level(kind: str) -> None:
-    power = 6.0 + 0.05 * noise(3, 8000, kind) if kind != "walk" else minutes(2, 8000, 0.0)
-    found, state = guessed(power)
-    assert state["asset_row"][0]["known"] == 0
-    assert (found == states.UNCHANGED).all()
-
-
-def test_what_goes_below_nought_is_no_power() -> None:
-    _, state = guessed(minutes(1, 8000, 0.3) - 5.0)
-    assert state["asset_row"][0]["known"] == 0
-
-
-def test_a_level_that_is_a_part_of_the_cycle_is_none() -> None:
-    """Two minutes of work and one of waiting, over and over: the machine runs all the time."""
-    rng = np.random.default_rng(4)
-    count = 20_000
-    power = np.where(np.arange(count) % 18 < 12, 6.0, 2.0) * (1.0 + 0.02 * rng.normal(size=count))
-    _, state = guessed(power)
-    assert state["asset_row"][0]["known"] == 0
-    assert state["asset_row"][0]["mean_ns"] > 60 * 10**9
-
-
 def watched(names: tuple[str, ...], columns: np.ndarray, losses: dict[str, Any]) -> Monitor:
     registry = Registry()
     monitor = Monitor(parse({"budget": "1/week", "detectors": ["level"], "losses": losses}),
@@ -280,30 +221,3 @@ def test_a_counter_a_pulse_or_a_state_goes_before_the_shape() -> None:
     assert role_names(Config(shape_sensor="none"), ["power_kw"]) == {}
     with pytest.raises(ConfigError):
         parse({"losses": {"shape_sensors": "power"}})
-
-
-@pytest.mark.parametrize("beat_seconds", [0, 120])
-def test_levels_against_the_twin(beat_seconds: int) -> None:
-    """Running in turns of hours; with a beat the minutes show the machine's own cycle first."""
-    rng = np.random.default_rng(beat_seconds)
-    n = 32 * 3600 // 10
-    seconds = np.arange(n) * 10
-    runs = (seconds // 5400) % 3 != 1
-    value = np.where(runs, 8.0, 1.0) + 0.2 * rng.normal(size=n)
-    if beat_seconds:
-        value = np.where(runs & (seconds % beat_seconds < beat_seconds // 2), 2.0, value)
-    value[::17] = np.nan
-
-    def guess(means: Sequence[float]) -> tuple[float, float, float, float]:
-        found = states.guess_levels(np.array(means))
-        return found.threshold, found.idle, found.running, found.confidence
-
-    twin = Levels(guess)
-    expected = [twin.follow(int(t) * 10**9, float(v)) for t, v in zip(seconds, value, strict=True)]
-    state = levels.allocate(1)
-    zeros = np.zeros(n, np.int64)
-    found = levels.run(state, np.zeros(1, np.int64), zeros, seconds * 10**9, value)
-    words = {None: states.UNCHANGED, True: states.PRODUCING, False: states.STOPPED}
-    assert twin.known is not None
-    assert found.tolist() == [words[one] for one in expected]
-    assert state["asset_row"][0]["threshold"] == twin.known[0]
